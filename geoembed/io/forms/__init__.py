@@ -1,0 +1,1 @@
+"""Table forms: what a table means, by its columns; see :mod:`geoembed.io.tables`."""

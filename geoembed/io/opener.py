@@ -1,0 +1,131 @@
+"""Local, decompressed access to a path or fsspec URL: head bytes for sniffing, a stream, or a spooled file."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import fsspec
+
+from geoembed.errors import BudgetError, TruncatedFileError, UnreadableFileError
+from geoembed.io.budget import LIMIT, RATIO
+
+HEAD = 4096
+_FREE = 64 << 20  # the ratio of a stream counts only beyond this: short repetitive files compress well and harm nobody
+_MAGIC = {b"\x1f\x8b": (".gz", ".bgz"), b"BZh": (".bz2",), b"\xfd7zXZ\x00": (".xz",)}
+
+
+def is_url(source: str) -> bool:
+    """Whether ``source`` is an fsspec URL and not a local path (``C:\\…`` is a path)."""
+    return "://" in source
+
+
+def plain_name(source: str) -> str:
+    """Lower-case file name without the suffix of a compression.
+
+    >>> plain_name("runs/A.FASTA.gz")
+    'a.fasta'
+    """
+    name = os.path.basename(source.rstrip("/")).lower()
+    for suffixes in _MAGIC.values():
+        for suffix in suffixes:
+            name = name.removesuffix(suffix)
+    return name
+
+
+@contextmanager
+def open_stream(source: str | Path) -> Iterator[BinaryIO]:
+    """The decompressed bytes of a file or URL as a stream; a break half-way raises :class:`TruncatedFileError` when reached."""
+    raw = cast(BinaryIO, fsspec.open(str(source), "rb").open()) if is_url(str(source)) else open(source, "rb")
+    with raw:
+        magic = raw.read(6)
+        raw.seek(0)
+        inner: BinaryIO = raw
+        if magic.startswith(b"\x1f\x8b"):
+            inner = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+        elif magic.startswith(b"BZh"):
+            inner = cast(BinaryIO, bz2.BZ2File(raw))
+        elif magic.startswith(b"\xfd7zXZ\x00"):
+            inner = cast(BinaryIO, lzma.LZMAFile(raw))
+        else:
+            yield raw
+            return
+        yield cast(BinaryIO, io.BufferedReader(_Guarded(inner, raw, str(source)), 1 << 16))
+
+
+class _Guarded(io.RawIOBase):
+    """A decompressing stream that stops at bombs and names a break."""
+
+    def __init__(self, inner: BinaryIO, raw: BinaryIO, source: str) -> None:
+        self.inner, self.raw, self.source, self.out = inner, raw, source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            block = self.inner.read(len(buffer))
+        except EOFError as error:
+            raise TruncatedFileError(
+                where=self.source, found=f"the end of the compressed stream after {self.out} decompressed bytes",
+                expected="its end-of-stream marker", remedy="Fetch the file again; what was whole before the break is kept.",
+            ) from error
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            raise UnreadableFileError(
+                where=self.source, found=f"damaged compressed data after {self.out} bytes ({error})", expected="a valid stream",
+                remedy="Fetch the file again; what was whole before the damage is kept.",
+            ) from error
+        self.out += len(block)
+        if self.out > _FREE and self.out > RATIO * max(self.raw.tell(), 1):
+            raise BudgetError(
+                where=self.source, found=f"{self.out} bytes from {self.raw.tell()} compressed ones",
+                expected=f"a ratio of at most {RATIO}", remedy="Decompress the file yourself if you trust it.",
+            )
+        buffer[: len(block)] = block
+        return len(block)
+
+
+def read_head(source: str | Path) -> bytes:
+    """First 4 kB, decompressed; what can be had before a break in the stream."""
+    with open_stream(source) as stream:
+        try:
+            return stream.read(HEAD)
+        except TruncatedFileError:
+            return b""
+
+
+@contextmanager
+def local_file(source: str | Path) -> Iterator[Path]:
+    """A local, decompressed path of ``source``: itself where it is that already, else a temporary copy that is removed."""
+    text = str(source)
+    if not is_url(text):
+        path = Path(text)
+        if path.is_dir():
+            yield path
+            return
+        with open(path, "rb") as file:
+            magic = file.read(6)
+        if not magic.startswith(tuple(_MAGIC)):
+            yield path
+            return
+    suffix = Path(plain_name(text)).suffix  # from the caller's path, cut to its last suffix: no name from inside a file
+    with tempfile.TemporaryDirectory(prefix="geoembed-") as folder:
+        spool = Path(folder) / f"spooled{suffix}"
+        with open_stream(text) as stream, open(spool, "wb") as file:
+            size = 0
+            while block := stream.read(1 << 20):
+                size += len(block)
+                if size > LIMIT:
+                    raise BudgetError(where=text, found=f"over {size >> 20} MiB decompressed", expected=f"at most {LIMIT >> 20} MiB",
+                                      remedy="Decompress the file yourself.")
+                file.write(block)
+        yield spool

@@ -1,0 +1,111 @@
+"""``Graph``: a complete graph of one record — nodes, edges, geometry and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Self
+
+from torch import Tensor
+from torch_geometric.data import Data
+
+from geoembed.schema.fields import FIELDS
+
+Scalar = str | int | float | bool | None
+Setting = Scalar | list[Scalar] | list[int] | list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where a graph came from and what was done to it.
+
+    Attributes:
+        kind: ``crystal``, ``cloud``, ``sphere``, ``grid`` or ``chain``.
+        modality: what was measured (``galaxy``, ``light_curve``, …); picks the encoder where none is named.
+        source: path or URL.
+        record: key of the record inside the source.
+        settings: parameters of the builder, enough to build the graph again (cutoff, patch, offsets …).
+        notes: counts and remarks of everything that was normalized on the way (latitudes flipped, gaps removed …).
+        topology: key of a shared topology, empty where the graph has its own.
+    """
+
+    kind: str
+    modality: str = ""
+    source: str = ""
+    record: str = ""
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    notes: Mapping[str, Scalar] = field(default_factory=dict)
+    topology: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a JSON-ready dictionary."""
+        return asdict(self)
+
+
+class Graph(Data):
+    """One record as a graph; a :class:`torch_geometric.data.Data` whose fields are those of ``schema.FIELDS``.
+
+    Every field is a tensor given by keyword; ``num_nodes`` follows from ``x``, ``pos`` or ``token`` and is always stored.
+    Row 0 of ``edge_index`` is the source, row 1 the target, sorted by target.
+    """
+
+    provenance: Provenance
+
+    def __init__(self, provenance: Provenance | None = None, num_nodes: int | None = None, **fields: Tensor) -> None:
+        # PyG builds empty containers by calling the class without arguments.
+        super().__init__(**fields)
+        if provenance is not None:
+            self.provenance = provenance
+        if num_nodes is None:
+            rows = next((fields[name] for name in ("x", "pos", "mask", "token") if name in fields), None)
+            num_nodes = None if rows is None else rows.shape[0]
+        if num_nodes is not None:
+            self.num_nodes = num_nodes
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return FIELDS[key].axis if key in FIELDS else 0
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        # By table: PyG would shift every field whose name contains "index" or "batch".
+        offset = FIELDS[key].offset if key in FIELDS else ""
+        return {"nodes": self.num_nodes, "edges": self.num_edges}.get(offset, 0)
+
+    @property
+    def kind(self) -> str:
+        """``crystal``, ``cloud``, ``sphere``, ``grid`` or ``chain``."""
+        return self.provenance.kind
+
+    @property
+    def source(self) -> str:
+        """Path or URL that the graph was read from."""
+        return self.provenance.source
+
+    @property
+    def record(self) -> str:
+        """Key of the record inside the source."""
+        return self.provenance.record
+
+    @property
+    def notes(self) -> Mapping[str, Scalar]:
+        """What was normalized on the way."""
+        return self.provenance.notes
+
+    def with_provenance(self, **changes: Any) -> Self:
+        """The same graph, tensors by reference, with changed provenance; ``notes`` are added to those it has."""
+        if "notes" in changes:
+            changes["notes"] = {**self.provenance.notes, **changes["notes"]}
+        other = copy(self)
+        other.provenance = replace(self.provenance, **changes)
+        return other
+
+    def __repr__(self) -> str:
+        # One useful line: Graph(crystal mp-149: 2 nodes, 24 edges, cutoff 8.0)
+        origin = getattr(self, "provenance", None)
+        if not isinstance(origin, Provenance):
+            return super().__repr__()
+        name = " ".join(part for part in (origin.modality or origin.kind, origin.record) if part)
+        facts = [f"{self.num_nodes} nodes", f"{self.num_edges} edges"]
+        facts += [f"{key} {value}" for key, value in origin.settings.items() if not isinstance(value, list) and value is not None]
+        return f"Graph({name}: {', '.join(facts)})"
+

@@ -1,0 +1,108 @@
+"""The one validator: at the exit of a builder and, as a single device reduction, at the entry of an encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from geoembed.errors import MissingFieldError, SchemaError
+from geoembed.schema.batch import GraphBatch
+from geoembed.schema.fields import BOOKKEEPING, FIELDS, level_of
+from geoembed.schema.graph import Graph
+
+
+def validate(graph: Graph) -> Graph:
+    """Return ``graph`` if it keeps the contract; raise :class:`SchemaError` naming field, found, expected, remedy.
+
+    Checks names, ranks, dtypes, lengths a level, index ranges, edge order and that every number that may be read is finite.
+    """
+    sizes = {"node": int(graph.num_nodes or 0), "edge": graph.num_edges, "graph": 1}
+    if "token_node" not in graph:
+        sizes["token"] = sizes["node"]
+    for name, value in graph.items():
+        if name not in BOOKKEEPING:
+            _check_field(graph, name, value, sizes)
+    for where, found, expected, bad in _conditions(graph):
+        if bool(bad):
+            raise SchemaError(where=f"{_name(graph)}: {where}", found=found, expected=expected, remedy=_REMEDY)
+    return graph
+
+
+def check_batch(batch: GraphBatch, needs: Iterable[str]) -> None:
+    """Raise unless ``batch`` has the fields that an encoder reads and they keep the contract; one device synchronization.
+
+    Under ``torch.compile`` only the presence of fields is checked.
+    """
+    missing = sorted(set(needs) - set(batch.keys()))
+    if missing:
+        raise MissingFieldError(
+            where=repr(batch), found=sorted(set(batch.keys()) - BOOKKEEPING), expected=missing,
+            remedy="Build the graph with the builder of its kind, or connect it with geoembed.graphs.connect.",
+        )
+    if torch.compiler.is_compiling():
+        return
+    conditions = list(_conditions(batch))
+    if conditions and bool(torch.stack([bad for *_, bad in conditions]).any()):
+        where, found, expected, _ = next(row for row in conditions if bool(row[-1]))
+        raise SchemaError(where=f"{batch!r}: {where}", found=found, expected=expected, remedy=_REMEDY)
+
+
+_REMEDY = "Build the graph with a geoembed builder, or correct the field."
+
+
+def _name(graph: Graph) -> str:
+    return " ".join(part for part in (graph.source, graph.record) if part) or graph.kind
+
+
+def _check_field(graph: Graph, name: str, value: object, sizes: dict[str, int]) -> None:
+    level = level_of(name)
+    if level is None or not isinstance(value, Tensor):
+        raise SchemaError(
+            where=f"{_name(graph)}: {name}", found=type(value).__name__,
+            expected=f"a tensor called one of {', '.join(FIELDS)} or node_*, edge_*, graph_*",
+            remedy="Rename the field so that its prefix states its level.",
+        )
+    axis = 0
+    if name in FIELDS:
+        field = FIELDS[name]
+        axis = field.axis
+        if value.dim() != field.ndim or value.dtype not in field.dtypes:
+            raise SchemaError(
+                where=f"{_name(graph)}: {name}", found=f"{list(value.shape)} {value.dtype}",
+                expected=f"{field.shape} {' or '.join(map(str, field.dtypes))}", remedy=_REMEDY,
+            )
+    rows = sizes.setdefault(level, value.shape[axis])
+    if value.shape[axis] != rows:
+        raise SchemaError(
+            where=f"{_name(graph)}: {name}", found=f"{value.shape[axis]} rows", expected=f"{rows} rows (one a {level})", remedy=_REMEDY
+        )
+
+
+def _conditions(graph: Graph) -> Iterable[tuple[str, str, str, Tensor]]:
+    """(where, found, expected, bad) with ``bad`` a boolean scalar on the device; for a graph or a batch, flat or stacked."""
+    fields = graph
+    if "x" in fields:
+        x = fields["x"]
+        read = torch.isfinite(x)
+        if "mask" in fields:
+            read = read | ~fields["mask"].unsqueeze(-1)
+        if "measured" in fields:
+            read = read | ~fields["measured"]
+        yield "x", "NaN or infinity in a measured entry", "finite numbers, or mask/measured False there", ~read.all()
+    for name in ("pos", "edge_attr", "weight", "token_weight", "cell"):
+        if name in fields:
+            yield name, "NaN or infinity", "finite numbers", ~torch.isfinite(fields[name]).all()
+    if "edge_index" in fields and fields["edge_index"].numel():
+        index = fields["edge_index"]
+        nodes = int(graph.num_nodes or 0)
+        yield "edge_index", "an index outside the graph", f"0…{nodes - 1}", ((index < 0) | (index >= nodes)).any()
+        falls = index[1].diff() < 0
+        if "edge_kind" in fields:  # sorted within a kind; a batch repeats the kinds graph by graph
+            falls = falls & (fields["edge_kind"].diff() == 0)
+        yield "edge_index", "targets out of order", "non-decreasing targets (within an edge kind)", falls.any()
+    if "token" in fields:
+        yield "token", "a negative token", "≥ 0", (fields["token"] < 0).any()
+    if "token_node" in fields:
+        yield "token_node", "out of order", "non-decreasing node indices", (fields["token_node"].diff() < 0).any()
