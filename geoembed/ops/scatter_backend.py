@@ -1,0 +1,42 @@
+"""torch-scatter's CSR reductions as a back end, bent to the specification where the two differ.
+
+Differences that are bent: accumulation in half precision (done in float32), NaN in a maximum (torch-scatter skips it), ties
+(the first row gets the gradient), and graphs under compilation, which fall back to torch.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from geoembed.ops import backends
+from geoembed.ops.segment import segment_ids
+
+
+def _sum(x: Tensor, ptr: Tensor) -> Tensor:
+    from torch_scatter import segment_csr
+
+    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return segment_csr(wide, ptr.expand(*x.shape[:-2], -1), reduce="sum").to(x.dtype)
+
+
+def _max(x: Tensor, ptr: Tensor) -> Tensor:
+    from torch_scatter import segment_max_csr
+
+    rows = x.shape[-2]
+    if rows == 0:
+        return x.new_zeros(*x.shape[:-2], ptr.shape[0] - 1, x.shape[-1])
+    top, _ = segment_max_csr(x.detach(), ptr.expand(*x.shape[:-2], -1))
+    ids = segment_ids(ptr, rows)
+    index = ids.unsqueeze(-1).expand_as(x)
+    is_top = (x == top.index_select(-2, ids)) | x.isnan()
+    row = torch.arange(rows, device=x.device).unsqueeze(-1).expand_as(x).where(is_top, rows)
+    first = torch.full(top.shape, rows, dtype=torch.int64, device=x.device).scatter_reduce(-2, index, row, "amin")
+    return x.gather(-2, first.clamp(max=rows - 1)).where(first < rows, 0.0)
+
+
+if find_spec("torch_scatter") is not None:
+    backends.register("torch_scatter", "segment_sum", _sum)
+    backends.register("torch_scatter", "segment_max", _max)
