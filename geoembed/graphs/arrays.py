@@ -16,7 +16,7 @@ def as_tensor(values: Any, dtype: torch.dtype = torch.float64) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().cpu().to(dtype)
     if isinstance(values, np.ma.MaskedArray):
-        values = values.astype(np.float64).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     array = np.array(values, copy=True)
     if array.dtype == object:
         array = array.astype(np.float64)

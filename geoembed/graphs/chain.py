@@ -16,7 +16,7 @@ from geoembed.graphs.connect import connect
 from geoembed.graphs.kind import Kind
 from geoembed.graphs.passbands import passband_tokens
 from geoembed.graphs.sequence import sequence_graph
-from geoembed.schema import Graph, Provenance, validate
+from geoembed.schema import Graph, Provenance, Setting, validate
 
 OFFSETS = (1, 2, 4, 8, 16)
 """Dilated steps: four layers see 2·4·16 = 128 samples to each side."""
@@ -58,7 +58,7 @@ class ChainBuilder:
         fields = {"x": table.where(measured, 0.0).float(), "measured": measured, "mask": good, "pos": pos.unsqueeze(-1)}
         if token is not None:
             fields["token"] = token[order].unsqueeze(-1)
-        rule = {"rule": "offsets", "of": list(offsets), "bands": token is not None}
+        rule: dict[str, Setting] = {"rule": "offsets", "of": list(offsets), "bands": token is not None}
         graph = Graph(Provenance(kind="chain", modality=modality, settings=rule, notes=notes), **fields)
         return validate(connect(graph, rule))
 

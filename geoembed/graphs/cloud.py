@@ -13,7 +13,7 @@ from geoembed.graphs.arrays import as_tensor, require_finite, require_length
 from geoembed.graphs.connect import TWO_PI, connect
 from geoembed.graphs.kind import Kind
 from geoembed.ops import wrap
-from geoembed.schema import Graph, Provenance, validate
+from geoembed.schema import Graph, Provenance, Setting, validate
 
 CLASSES = 20
 PARTICLE_CLASSES = (
@@ -75,7 +75,7 @@ def cloud_graph(
         "token": torch.stack([_token(columns, "particle_id", 0, CLASSES - 1, notes), _token(columns, "charge", -1, 1, notes) + 1], -1),
         "pos": torch.stack([columns["eta"], phi_wrapped], -1),
     }
-    rule = {"rule": "eta_phi", "k": neighbors}
+    rule: dict[str, Setting] = {"rule": "eta_phi", "k": neighbors}
     graph = connect(Graph(Provenance(kind="cloud", modality=modality, settings=rule, notes=notes), **fields), rule)
     graph.pos = graph.pos.float()  # the search above used float64
     return validate(graph)

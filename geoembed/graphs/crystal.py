@@ -137,7 +137,8 @@ def _check(sites: Sites) -> None:
     if len(sites.node) and (int(sites.node.min()) < 0 or int(sites.node.max()) >= n):
         raise ValueRangeError(where="crystal: token_node", found=int(sites.node.max()), expected=f"0…{n - 1}", remedy="Index the sites.")
     if bool((sites.occupancy <= 0).any()) or not bool(torch.isfinite(sites.occupancy).all()):
-        raise ValueRangeError(where="crystal: occupancy", found=float(sites.occupancy.min()), expected="> 0", remedy="Leave the species out.")
+        raise ValueRangeError(where="crystal: occupancy", found=float(sites.occupancy.min()), expected="> 0",
+                              remedy="Leave the species out.")
     given = sites.cell[sites.pbc]
     if len(given):
         # |volume|, area or length of the periodic vectors: their Gram determinant, whatever the sign of the cell.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geoembed.errors import EmptyGraphError, ValueRangeError
 from geoembed.graphs.connect import connect
-from geoembed.schema import Graph, Provenance, validate
+from geoembed.schema import Graph, Provenance, Setting, validate
 
 ALPHABET = "ACGTNRYSWKMBDHV"
 """Token t is ``ALPHABET[t]`` (IUPAC-IUB 1984); U is read as T."""
@@ -56,7 +56,7 @@ def sequence_graph(sequence: str | bytes, *, offsets: Sequence[int] = (1, 2, 4, 
         notes["gaps_removed"] = int(gaps.sum())
     if uracil := int((letters == ord("U")).sum()):
         notes["uracil_as_thymine"] = uracil
-    rule = {"rule": "offsets", "of": list(offsets), "bands": False}
+    rule: dict[str, Setting] = {"rule": "offsets", "of": list(offsets), "bands": False}
     pos = torch.arange(len(tokens), dtype=torch.float32).unsqueeze(-1)
     graph = Graph(Provenance(kind="chain", modality=modality, settings=rule, notes=notes),
                   token=torch.from_numpy(tokens).unsqueeze(-1), pos=pos)

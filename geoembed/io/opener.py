@@ -45,17 +45,16 @@ def plain_name(source: str) -> str:
 @contextmanager
 def open_stream(source: str | Path) -> Iterator[BinaryIO]:
     """The decompressed bytes of a file or URL as a stream; a break half-way raises :class:`TruncatedFileError` when reached."""
-    raw = cast(BinaryIO, fsspec.open(str(source), "rb").open()) if is_url(str(source)) else open(source, "rb")
-    with raw:
+    with cast(BinaryIO, fsspec.open(str(source), "rb").open()) if is_url(str(source)) else open(source, "rb") as raw:
         magic = raw.read(6)
         raw.seek(0)
-        inner: BinaryIO = raw
+        inner: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
         if magic.startswith(b"\x1f\x8b"):
-            inner = cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+            inner = gzip.GzipFile(fileobj=raw)
         elif magic.startswith(b"BZh"):
-            inner = cast(BinaryIO, bz2.BZ2File(raw))
+            inner = bz2.BZ2File(raw)
         elif magic.startswith(b"\xfd7zXZ\x00"):
-            inner = cast(BinaryIO, lzma.LZMAFile(raw))
+            inner = lzma.LZMAFile(raw)  # noqa: SIM115 — closed with the raw file below it
         else:
             yield raw
             return
@@ -65,7 +64,7 @@ def open_stream(source: str | Path) -> Iterator[BinaryIO]:
 class _Guarded(io.RawIOBase):
     """A decompressing stream that stops at bombs and names a break."""
 
-    def __init__(self, inner: BinaryIO, raw: BinaryIO, source: str) -> None:
+    def __init__(self, inner: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile, raw: BinaryIO, source: str) -> None:
         self.inner, self.raw, self.source, self.out = inner, raw, source, 0
 
     def readable(self) -> bool:
@@ -73,7 +72,7 @@ class _Guarded(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
-            block = self.inner.read(len(buffer))
+            block = self.inner.read1(len(buffer))  # not read(): on a break it would throw away up to a buffer of good bytes
         except EOFError as error:
             raise TruncatedFileError(
                 where=self.source, found=f"the end of the compressed stream after {self.out} decompressed bytes",
@@ -95,12 +94,16 @@ class _Guarded(io.RawIOBase):
 
 
 def read_head(source: str | Path) -> bytes:
-    """First 4 kB, decompressed; what can be had before a break in the stream."""
+    """First 4 kB, decompressed; what can be had before a break or damage in the stream."""
+    head = b""
     with open_stream(source) as stream:
+        read = getattr(stream, "read1", stream.read)  # read1 hands out what there is; remote files have only read
         try:
-            return stream.read(HEAD)
-        except TruncatedFileError:
-            return b""
+            while len(head) < HEAD and (block := read(HEAD - len(head))):
+                head += block
+        except (TruncatedFileError, UnreadableFileError):
+            return head  # whoever reads on meets the break again, and reports it
+    return head
 
 
 @contextmanager

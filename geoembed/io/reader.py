@@ -13,7 +13,7 @@ from typing import Literal
 from geoembed import registry
 from geoembed.errors import GeoembedError, UnreadableFileError
 from geoembed.io import archive
-from geoembed.io.opener import local_file, plain_name, read_head
+from geoembed.io.opener import is_url, local_file, plain_name, read_head
 from geoembed.io.record import BadRecord, Quarantined, Reader, Record
 from geoembed.io.safety import refuse_unsafe
 from geoembed.schema import Graph, validate
@@ -74,16 +74,18 @@ def stream(source: str | Path) -> Iterator[Item]:
     except Exception as error:  # noqa: BLE001 — whatever a file provokes becomes a quarantine (the shard worker is the other place)
         yield _bad(text, "", "open", error)
         return
-    yield from _file(text, text)
+    yield from _file(text, text, head)
 
 
-def _file(path: str | Path, source: str) -> Iterator[Item]:
+def _file(path: str | Path, source: str, head: bytes | None = None) -> Iterator[Item]:
     """Items of one file that is no archive; ``source`` is what a person calls it."""
     step, local = "open", Path(path)
     keys: Counter[str] = Counter()
     try:
-        with local_file(path) if not Path(path).is_dir() else nullcontext(Path(path)) as local:
-            reader = _reader(local, source)
+        reader = _reader(path, source, read_head(path) if head is None else head)
+        # A reader with ``streams`` decompresses for itself, so that whole records before a break in the stream are kept.
+        whole = local.is_dir() or (getattr(reader, "streams", False) and not is_url(str(path)))
+        with nullcontext(local) if whole else local_file(path) as local:
             step = "read"
             for record in reader.records(local):
                 keys[record.key] += 1
@@ -119,11 +121,11 @@ def pick(head: bytes, name: str) -> Reader | None:
     return next((reader for reader in able if name.endswith(reader.suffixes)), able[0] if able else None)
 
 
-def _reader(local: Path, source: str) -> Reader:
-    head = b"" if local.is_dir() else read_head(local)
+def _reader(path: str | Path, source: str, head: bytes) -> Reader:
     refuse_unsafe(head, source)
-    if not head and not local.is_dir():
-        raise UnreadableFileError(where=source, found="an empty file", expected="content", remedy="Fetch the file again.")
+    if not head and not Path(path).is_dir():
+        with local_file(path):  # a compressed stream that breaks before its first byte says so here
+            raise UnreadableFileError(where=source, found="an empty file", expected="content", remedy="Fetch the file again.")
     reader = pick(head, plain_name(source))
     if reader is None:
         raise UnreadableFileError(

@@ -10,7 +10,7 @@ _PICKLE_TEXT = (b"cos\n", b"cposix\n", b"cbuiltins\n", b"c__builtin__\n", b"csub
 
 def refuse_unsafe(head: bytes, source: str) -> None:
     """Raise :class:`UnsafeFileError` where ``head`` (first 4 kB, decompressed) is a pickle or a torch archive."""
-    pickled = head.startswith(_PICKLE_PROTOCOLS) and head[2:3] in b"c}](X\x8c\x95K)" or head.startswith(_PICKLE_TEXT)
+    pickled = (head.startswith(_PICKLE_PROTOCOLS) and head[2:3] in b"c}](X\x8c\x95K)") or head.startswith(_PICKLE_TEXT)
     archived = head.startswith(b"PK\x03\x04") and b"/data.pkl" in head[:200]
     tarred = b"ustar" in head[257:263] and head[:100].rstrip(b"\0").endswith((b"pickle", b".pkl"))
     if pickled or archived or tarred:

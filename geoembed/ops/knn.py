@@ -27,18 +27,10 @@ def knn(x: Tensor, ptr: Tensor, k: int, period: tuple[float | None, ...] | None 
     table = torch.full((x.shape[0], k), -1, dtype=torch.int64, device=x.device)
     points = x.detach()
     for members in size_buckets(ptr, PAIRS):
-        index, exists = _padded_members(ptr, members)
+        index, exists = padded_index(ptr, members)
         if index.shape[1] > 1:
             _fill(table, points, index, exists, k, period)
     return table
-
-
-def _padded_members(ptr: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-    low, count = ptr[members], ptr[members + 1] - ptr[members]
-    local = torch.cat([count.new_zeros(1), count.cumsum(0)])
-    index, exists = padded_index(local)
-    shift = low - local[:-1]
-    return (index + shift.unsqueeze(-1)).where(exists, low.unsqueeze(-1).clamp(max=int(ptr[-1]) - 1)), exists
 
 
 def _fill(table: Tensor, x: Tensor, index: Tensor, exists: Tensor, k: int, period: tuple[float | None, ...] | None) -> None:

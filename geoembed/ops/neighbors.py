@@ -39,4 +39,4 @@ def sort_by_target(edge_index: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
 def gather_neighbors(x: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """x [..., N, F], table [N, K] -> neighbors [..., N, K, F] and whether each exists [N, K, 1]; missing ones hold row 0."""
     flat = table.clamp(min=0).flatten()
-    return x.index_select(-2, flat).unflatten(-2, table.shape), (table >= 0).unsqueeze(-1)
+    return x.index_select(-2, flat).reshape(*x.shape[:-2], *table.shape, x.shape[-1]), (table >= 0).unsqueeze(-1)

@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 
-def padded_index(ptr: Tensor, size: int | None = None) -> tuple[Tensor, Tensor]:
-    """Row of each slot [B, n] int64 and whether it exists [B, n] bool; ``size`` = n spares a synchronization.
+def padded_index(ptr: Tensor, members: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Row of each slot [b, n] int64 and whether it exists [b, n] bool, for all segments or for ``members`` [b].
 
-    Slots beyond a segment point to row 0 and are False.
+    n is the largest size among them. Slots beyond a segment point to row 0 and are False.
 
     >>> padded_index(torch.tensor([0, 2, 3]))[0].tolist()
     [[0, 1], [2, 0]]
     """
-    count = ptr.diff()
-    n = int(count.max()) if size is None and len(count) else (size or 0)
-    slot = torch.arange(n, device=ptr.device)
-    exists = slot < count.unsqueeze(-1)  # [B, n]
-    return (ptr[:-1].unsqueeze(-1) + slot).where(exists, 0), exists
+    chosen = torch.arange(len(ptr) - 1, device=ptr.device) if members is None else members
+    low, count = ptr[chosen], ptr[chosen + 1] - ptr[chosen]
+    slot = torch.arange(int(count.max()) if len(count) else 0, device=ptr.device)
+    exists = slot < count.unsqueeze(-1)  # [b, n]
+    return (low.unsqueeze(-1) + slot).where(exists, 0), exists
 
 
 def size_buckets(ptr: Tensor, budget: int) -> list[Tensor]:
@@ -33,5 +33,5 @@ def size_buckets(ptr: Tensor, budget: int) -> list[Tensor]:
     groups: list[Tensor] = []
     for w in torch.unique(width):  # ≤ 64 widths, whatever the number of segments
         members = order[width == w]
-        groups.extend(members.split(max(1, budget // int(w * w))))
+        groups.extend(torch.split(members, max(1, budget // int(w * w))))
     return groups

@@ -19,7 +19,8 @@ def _sum(x: Tensor, ptr: Tensor) -> Tensor:
     from torch_scatter import segment_csr
 
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    return segment_csr(wide, ptr.expand(*x.shape[:-2], -1), reduce="sum").to(x.dtype)
+    total: Tensor = segment_csr(wide, ptr.expand(*x.shape[:-2], -1), reduce="sum")
+    return total.to(x.dtype)
 
 
 def _max(x: Tensor, ptr: Tensor) -> Tensor:

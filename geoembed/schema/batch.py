@@ -51,18 +51,18 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
         return cast(Self, Batch.from_data_list(list(graphs), follow_batch=follow_batch, exclude_keys=exclude_keys))
 
     @classmethod
-    def from_fields(cls, provenance: Sequence[Provenance], ptr: Tensor, topology: str = "", **fields: Tensor) -> GraphBatch:
+    def from_fields(cls, provenance: Sequence[Provenance], ptr: Tensor, topology: str = "", /, **fields: Tensor) -> GraphBatch:
         """A batch from ready-made tensors: ``ptr`` [B+1] int64, flat fields (or stacked ones with a ``topology`` key).
 
         The way of builders that make many graphs at once and of loaders that slice flat arrays.
         """
-        batch = cast(GraphBatch, GraphBatch(_base_cls=GraphBatch))
+        batch = GraphBatch(_base_cls=GraphBatch)
         for name, value in fields.items():
             setattr(batch, name, value)
         batch.provenance = cast(Any, list(provenance))
         batch.ptr = ptr
         batch.topology = topology
-        rows = next(fields[name] for name in ("x", "mask", "pos", "token") if name in fields)
+        rows = next(fields[name] for name in ("x", "pos", "weight", "token") if name in fields)
         batch.num_nodes = int(rows.shape[-2]) if topology and rows.dim() == 3 else int(rows.shape[0])
         batch.__dict__["_num_graphs"] = len(provenance)
         return batch
@@ -131,6 +131,10 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
                 fields[name] = value[:, edges[0] : edges[1]] - low
             elif level == "edge":
                 fields[name] = value[edges[0] : edges[1]]
+            elif name == "angle_index":
+                owner = self.segment[self.edge_index[1]][value[0]].contiguous()  # graph of each angle: that of its first edge
+                rows = torch.searchsorted(owner, torch.tensor([b, b + 1]))
+                fields[name] = value[:, rows[0] : rows[1]] - edges[0]
             elif level == "graph":
                 fields[name] = value[b : b + 1]
             elif level == "token" and "token_node" in self:

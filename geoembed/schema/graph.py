@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from geoembed.schema.fields import FIELDS
 
 Scalar = str | int | float | bool | None
-Setting = Scalar | list[Scalar] | list[int] | list[float]
+Setting = Scalar | Sequence[Scalar]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Provenance:
         return asdict(self)
 
 
-class Graph(Data):
+class Graph(Data):  # type: ignore[misc]
     """One record as a graph; a :class:`torch_geometric.data.Data` whose fields are those of ``schema.FIELDS``.
 
     Every field is a tensor given by keyword; ``num_nodes`` follows from ``x``, ``pos`` or ``token`` and is always stored.
@@ -52,16 +52,17 @@ class Graph(Data):
 
     provenance: Provenance
 
-    def __init__(self, provenance: Provenance | None = None, num_nodes: int | None = None, **fields: Tensor) -> None:
+    def __init__(self, provenance: Provenance | None = None, nodes: int | None = None, /, **fields: Tensor | int) -> None:
         # PyG builds empty containers by calling the class without arguments.
+        given = fields.pop("num_nodes", nodes)
         super().__init__(**fields)
         if provenance is not None:
             self.provenance = provenance
-        if num_nodes is None:
-            rows = next((fields[name] for name in ("x", "pos", "mask", "token") if name in fields), None)
-            num_nodes = None if rows is None else rows.shape[0]
-        if num_nodes is not None:
-            self.num_nodes = num_nodes
+        rows = next((fields[name] for name in ("x", "pos", "mask", "token") if name in fields), None)
+        if given is not None:
+            self.num_nodes = given
+        elif isinstance(rows, Tensor):
+            self.num_nodes = rows.shape[0]
 
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         return FIELDS[key].axis if key in FIELDS else 0
@@ -103,7 +104,7 @@ class Graph(Data):
         # One useful line: Graph(crystal mp-149: 2 nodes, 24 edges, cutoff 8.0)
         origin = getattr(self, "provenance", None)
         if not isinstance(origin, Provenance):
-            return super().__repr__()
+            return str(super().__repr__())
         name = " ".join(part for part in (origin.modality or origin.kind, origin.record) if part)
         facts = [f"{self.num_nodes} nodes", f"{self.num_edges} edges"]
         facts += [f"{key} {value}" for key, value in origin.settings.items() if not isinstance(value, list) and value is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -30,10 +30,11 @@ def validate(graph: Graph) -> Graph:
     return graph
 
 
-def check_batch(batch: GraphBatch, needs: Iterable[str]) -> None:
+def check_batch(batch: GraphBatch, needs: Iterable[str], vocabulary: Sequence[tuple[int, int]] = ()) -> None:
     """Raise unless ``batch`` has the fields that an encoder reads and they keep the contract; one device synchronization.
 
-    Under ``torch.compile`` only the presence of fields is checked.
+    ``vocabulary``: lowest and highest legal token of each column of ``token``. Under ``torch.compile`` only the presence of
+    fields is checked.
     """
     missing = sorted(set(needs) - set(batch.keys()))
     if missing:
@@ -44,6 +45,10 @@ def check_batch(batch: GraphBatch, needs: Iterable[str]) -> None:
     if torch.compiler.is_compiling():
         return
     conditions = list(_conditions(batch))
+    for column, (low, high) in enumerate(vocabulary):
+        token = batch.token[..., column]
+        outside = ((token < low) | (token > high)).any()
+        conditions.append((f"token, column {column}", "a token outside the vocabulary", f"{low}…{high}", outside))
     if conditions and bool(torch.stack([bad for *_, bad in conditions]).any()):
         where, found, expected, _ = next(row for row in conditions if bool(row[-1]))
         raise SchemaError(where=f"{batch!r}: {where}", found=found, expected=expected, remedy=_REMEDY)

@@ -1,0 +1,193 @@
+"""Named arrays as a table: HDF5 groups and npz archives hold columns, matrices of lists and padded blocks of particles.
+
+Arrays of equal first length are one table. A vector is a column; a matrix [n, k] is a column of lists, or several columns
+where its k features have names; a block [n, k, f] of named features is f columns of lists (jets padded to k particles).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoembed.io.budget import check_budget
+from geoembed.io.kinematics import MASSES
+from geoembed.io.record import BadRecord, Record
+from geoembed.io.tables import form_of, table_records
+
+BLOCK, BLOCK_BYTES = 1024, 64 << 20
+
+Arrays = Mapping[str, Any]
+"""Arrays by name: numpy arrays, or HDF5 datasets, which are read when a block of rows is cut out of them."""
+
+_JETNET = ("etarel", "phirel", "ptrel", "mask"), ("jet_pt", "jet_eta", "jet_mass", "jet_nparticles")
+_ENERGYFLOW = ("constituent_pt", "constituent_rapidity", "constituent_phi", "constituent_pid")
+
+
+@dataclass(frozen=True)
+class ArrayTable:
+    """Arrays of one first length ``rows``, and the names of features along their last axis, by array."""
+
+    arrays: Arrays
+    features: Mapping[str, Sequence[str]]
+    rows: int
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._frame(0, 0).columns)
+
+    def records(self, where: str | PathLike[str], name: str) -> Iterator[Record | BadRecord]:
+        """Records of the form that the columns have; :class:`MissingColumnError` where they have none."""
+        form = form_of(self.columns, where)
+        check_budget(where, (1, self._row_bytes()), 1)
+        if not form.rows:
+            check_budget(where, (self.rows, self._row_bytes()), 1)
+            return table_records((self._frame(0, rows) for rows in [self.rows]), form, name)  # read when asked for
+        step = max(1, min(BLOCK, BLOCK_BYTES // max(self._row_bytes(), 1)))
+        return table_records((self._frame(low, min(low + step, self.rows)) for low in range(0, self.rows, step)), form, name)
+
+    def _row_bytes(self) -> int:
+        return sum(int(np.prod(array.shape[1:], dtype=np.int64)) * array.dtype.itemsize for array in self.arrays.values())
+
+    def _frame(self, low: int, high: int) -> pd.DataFrame:
+        columns: dict[str, Any] = {}
+        for name, array in self.arrays.items():
+            for column, values in _spread(name, array[low:high], self.features).items():
+                columns[column if column not in columns else f"{name}_{column}"] = values  # jets and tracks both have a pt
+        return pd.DataFrame(columns)
+
+
+def array_table(arrays: Arrays, named: Mapping[str, Sequence[str]] | None = None) -> ArrayTable | None:
+    """The table that these arrays make, or None where none of them can be a column.
+
+    The number of rows is the first length that most arrays share (the larger one in a tie); names of features come from
+    ``named``, from text arrays as long as a last axis, or from a known layout (JetNet, EnergyFlow, the jets of hls4ml).
+    """
+    arrays = _swath(arrays)
+    texts = {name: texts_of(array) for name, array in arrays.items() if _is_text(array)}
+    columns = {name: array for name, array in arrays.items() if len(array.shape) > 0}
+    naming = _features(columns, texts)
+    features: dict[str, Sequence[str]] = {name: texts[key] for name, key in naming.items()}
+    features |= _known_layouts(columns, texts) | dict(named or {})
+    able = {name: array for name, array in columns.items() if _spread(name, array[0:0], features)}
+    lengths = Counter(int(array.shape[0]) for name, array in able.items() if name not in naming.values())
+    if not lengths:
+        return None
+    rows = max(lengths, key=lambda length: (lengths[length], length))
+    return ArrayTable({name: array for name, array in able.items() if array.shape[0] == rows}, features, rows)
+
+
+def _spread(name: str, block: Any, features: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Columns of a block of rows [b, …]; none where the block is no column."""
+    if block.dtype.names:
+        columns: dict[str, Any] = {}
+        for field in block.dtype.names:
+            columns |= _spread(field, block[field], features)
+        return columns
+    named = features.get(name, ())
+    if block.ndim == 1:
+        return {name: _decoded(block)}
+    if block.ndim == 2 and named:
+        return {feature: block[:, number] for number, feature in enumerate(named)}
+    if block.ndim == 2 and block.dtype.kind in "biuf":
+        return {name: _lists(block)}
+    if block.ndim == 3 and named:
+        return {feature: _lists(block[:, :, number]) for number, feature in enumerate(named)}
+    return {}
+
+
+@dataclass(frozen=True)
+class _Raveled:
+    """A matrix as one vector, row after row."""
+
+    matrix: Any
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (int(np.prod(self.matrix.shape)),)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        kind: np.dtype[Any] = self.matrix.dtype
+        return kind
+
+    def __getitem__(self, rows: slice) -> Any:
+        empty = rows.start == rows.stop  # asked for its type alone
+        return self.matrix[0:0].reshape(-1) if empty else self.matrix[:].reshape(-1)[rows]
+
+
+def _swath(arrays: Arrays) -> Arrays:
+    """Scan lines [lines, pixels] with a latitude and longitude for each pixel are a table of points."""
+    lat = next((name for name in arrays if name.lower() in ("lat", "latitude")), "")
+    lon = next((name for name in arrays if name.lower() in ("lon", "longitude")), "")
+    if not lat or not lon or len(arrays[lat].shape) != 2 or arrays[lat].shape != arrays[lon].shape:
+        return arrays
+    return {name: _Raveled(array) for name, array in arrays.items() if array.shape == arrays[lat].shape}
+
+
+def _lists(block: Any) -> pd.Series[Any]:
+    """Rows of a matrix as a column of lists; an object column also where it is empty."""
+    return pd.Series(list(block), dtype=object)
+
+
+def _decoded(column: Any) -> Any:
+    """Bytes as text, numbers in native byte order, so that pandas takes them."""
+    if column.dtype.kind == "S":
+        return np.char.decode(column, "utf-8", "replace").astype(object)
+    if column.dtype.kind == "O":
+        return pd.Series([cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell for cell in column], dtype=object)
+    return column.astype(column.dtype.newbyteorder("="))
+
+
+def _is_text(array: Any) -> bool:
+    """Whether an array is a short vector of texts: it may name features."""
+    text = array.dtype.kind in "SU" or (array.dtype.metadata or {}).get("vlen") in (str, bytes)  # the latter: text in HDF5
+    return text and len(array.shape) == 1 and 0 < array.shape[0] <= 10_000
+
+
+def texts_of(array: Any) -> list[str]:
+    """Cells of a vector of texts as strings; bytes are taken as UTF-8."""
+    return [cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell) for cell in array[:]]
+
+
+def _features(arrays: Arrays, texts: Mapping[str, list[str]]) -> dict[str, str]:
+    """{matrix or block: the text array that names the entries of its last axis}."""
+    found: dict[str, str] = {}
+    for name, array in arrays.items():
+        if len(array.shape) not in (2, 3) or array.dtype.kind not in "biuf":
+            continue
+        fitting = [key for key, names in texts.items() if len(names) == array.shape[-1] and len(set(names)) == len(names)]
+        if fitting:
+            found[name] = min(fitting, key=lambda key: (not _related(key, name), key))
+    return found
+
+
+def _related(names: str, array: str) -> bool:
+    """Whether ``particleFeatureNames`` belongs to ``particles``: they start alike."""
+    return names[:3].lower() == array[:3].lower()
+
+
+def _known_layouts(arrays: Arrays, texts: Mapping[str, list[str]]) -> dict[str, Sequence[str]]:
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    found: dict[str, Sequence[str]] = {}
+    particles, jets = shapes.get("particle_features", ()), shapes.get("jet_features", ())
+    if len(particles) == 3 and particles[-1] in (3, 4) and len(jets) == 2 and 2 <= jets[-1] <= 4:
+        found = {"particle_features": _JETNET[0][: particles[-1]], "jet_features": _JETNET[1][: jets[-1]]}
+    constituents, names = shapes.get("jetConstituentList", ()), texts.get("particleFeatureNames", [])
+    if len(constituents) == 3 and len(names) == constituents[-1] + 1:  # the last name, the PDG code, has no column there
+        found["jetConstituentList"] = names[:-1]
+    block = shapes.get("X", ())
+    if len(block) == 3 and block[-1] == 4 and "y" in shapes and _holds_pdg_codes(arrays["X"][:64, :, 3]):
+        found["X"] = _ENERGYFLOW
+    return found
+
+
+def _holds_pdg_codes(column: Any) -> bool:
+    """Whether numbers are the codes of particles that reach a detector: then X is (pt, rapidity, phi, code), not a momentum."""
+    return bool(column.size and (column != 0).any() and np.isin(np.abs(column), [0, 22, *MASSES]).all())
