@@ -192,31 +192,28 @@ class ReverseComplement(Symmetry):
 class FifthTurnsOfTheSphere(Symmetry):
     """A field turned about the axis by a multiple of 72°, the rotations that mesh and grid share.
 
-    The grid's longitudes must go over into themselves; :class:`GeoembedError` says so where they do not.
+    For graphs as the builder orders them: rows of equal latitude, by longitude. Every row must have a multiple of 5 points at
+    longitudes that a turn maps onto themselves; :class:`GeoembedError` says so otherwise.
     """
 
     def apply(self, graph: Graph, generator: Generator) -> Graph:
-        turn_by = 72.0 * int(torch.randint(0, 5, (1,), generator=generator))
+        fifths = int(torch.randint(0, 5, (1,), generator=generator))
         grid = torch.nonzero(graph.node_kind == 0).squeeze(-1)
-        x, y, z = graph.pos[grid].double().unbind(-1)
-        longitude = torch.rad2deg(torch.atan2(y, x)).where(z.abs() < 1 - 1e-9, 0.0)  # at a pole every longitude is the same place
-        here = _by_place(z, longitude)
-        there = _by_place(z, longitude + turn_by)
-        moved = torch.stack([z, torch.remainder(longitude + turn_by * (z.abs() < 1 - 1e-9) + 1e-3, 360.0)], -1)[there]
-        stays = torch.stack([z, torch.remainder(longitude + 1e-3, 360.0)], -1)[here]
-        if not torch.allclose(moved, stays, atol=2e-3):
+        place = graph.pos[grid].double()
+        count = torch.unique_consecutive(torch.round(place[:, 2] * 1e6), return_counts=True)[1]  # points a row
+        start = (count.cumsum(0) - count).repeat_interleave(count)
+        width = count.repeat_interleave(count)
+        column = torch.arange(len(grid)) - start
+        origin = start + torch.remainder(column - fifths * torch.div(width, 5, rounding_mode="floor"), width)
+        angle = 2 * math.pi * fifths / 5
+        turn_about_axis = torch.tensor([[math.cos(angle), math.sin(angle), 0], [-math.sin(angle), math.cos(angle), 0], [0, 0, 1]],
+                                       dtype=torch.float64)
+        if not torch.allclose(place[origin] @ turn_about_axis, place, atol=1e-5):
             raise GeoembedError(where=repr(graph), found="longitudes that a turn by 72° does not map onto themselves",
                                 expected="a global grid whose number of columns is a multiple of 5", remedy="Check another grid.")
         other = graph.with_provenance(topology="")
         for name in ("x", "measured", "mask"):
             value = graph[name].clone()
-            value[grid[here]] = graph[name][grid[there]]
+            value[grid] = graph[name][grid[origin]]
             other[name] = value
         return other
-
-
-def _by_place(z: Tensor, longitude: Tensor) -> Tensor:
-    """Order of points by latitude, then longitude mod 360, both rounded above the noise of float32 positions."""
-    east = torch.remainder(longitude + 1e-3, 360.0)
-    keys = torch.round(z * 1e5) * 1e6 + torch.round(east * 1e2)
-    return torch.argsort(keys, stable=True)

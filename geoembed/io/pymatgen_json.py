@@ -137,7 +137,7 @@ def _from_pymatgen(item: Mapping[str, Any], notes: dict[str, Scalar], where: str
     lattice = item.get("lattice")
     cell = None if lattice is None else _array(lattice["matrix"]).reshape(3, 3)
     pbc = None if lattice is None else lattice.get("pbc")
-    return Sites(species_rows[0], coordinates, cell, not fractional, None if pbc is None else tuple(map(bool, pbc)),
+    return Sites(species_rows[0], coordinates, cell, not fractional, None if pbc is None else (bool(pbc[0]), bool(pbc[1]), bool(pbc[2])),
                  node=species_rows[1], occupancy=species_rows[2])
 
 

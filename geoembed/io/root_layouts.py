@@ -19,6 +19,10 @@ JAGGED = re.compile(
 FLOW = ("pfcands", "pfcand", "pfcandidates", "packedpfcandidates", "reconstructedparticles", "pandorapfos")
 """Collections of all reconstructed particles of an event, in order of preference: PFNano, miniAOD-like, EDM4hep."""
 
+FORWARD: Mapping[int, int] = {1: 130, 2: 22}
+"""CMS particle flow marks hadronic and electromagnetic deposits of the forward calorimeter as 1 and 2 (CMS 2017, JINST 12 P10003):
+in the numbering scheme these are quarks."""
+
 DELPHES_FLOW: Mapping[str, int] = {"eflowtrack": 0, "eflowphoton": 22, "eflowneutralhadron": 130}
 """Particle flow of Delphes (de Favereau et al. 2014): three collections; PDG code where the collection implies it."""
 
@@ -28,11 +32,13 @@ _OBJECT_CODE = {"electron": 11, "muon": 13, "photon": 22, "tau": 15, "jet": 0}
 
 @dataclass(frozen=True)
 class Collection:
-    """Branches of one collection by quantity, the PDG code that its name implies (0 = none), and its unit in GeV."""
+    """Branches of one collection by quantity, the PDG code that its name implies (0 = none), its unit in GeV, and codes
+    that mean another particle there than in the numbering scheme."""
 
     branches: Mapping[str, str]
     code: int = 0
     unit: float = 1.0
+    recode: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,9 @@ def layout_of(types: Mapping[str, str]) -> Layout | None:
     plain = {prefix.rstrip("._").lower(): prefix for prefix in groups}
     for name in FLOW:
         if name in plain:
-            return Layout((Collection(groups[plain[name]]),), notes={"collection": plain[name].rstrip("._")})
+            collection = Collection(groups[plain[name]], recode=FORWARD if "pf" in name else {})
+            notes = {"collection": plain[name].rstrip("._")} | ({"codes_1_and_2": "forward hadron, photon"} if collection.recode else {})
+            return Layout((collection,), notes=notes)
     flow = {plain[name]: code for name, code in DELPHES_FLOW.items() if name in plain}
     if flow:
         found = tuple(Collection(groups[prefix], code) for prefix, code in flow.items())

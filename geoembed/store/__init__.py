@@ -1,0 +1,59 @@
+"""Stores on disk: graphs as memory-mapped shards, vectors as a table that can be searched. This text is the specification.
+
+**A graph store** is a folder. The words MUST and SHOULD are meant as in RFC 2119.
+
+``manifest.json``
+    A JSON object. ``format`` MUST be 1; a reader MUST refuse another number. ``records_in`` MUST equal ``built`` +
+    ``quarantined``. ``chunks`` lists the units of work in input order: ``key`` (hash of names and content of the inputs, of
+    the code that read them and of the installed readers), ``sources``, the three counts, ``repeat`` (why the chunk is built
+    again by the next run, or empty) and ``shards``. Each shard gives ``stem``, ``graphs``, ``nodes``, ``edges``, ``records``
+    (lines of its list), ``kind``, ``modality``, ``topology``, ``signature`` (shards of one signature batch together),
+    ``settings`` of its builder and ``files`` (name → sha256). ``topologies`` maps file names to sha256. ``sha256`` is that
+    of the document without this entry, as JSON with sorted keys, no spaces and ASCII only.
+``shard-<hash>.safetensors``
+    The graphs of one kind, modality, topology and set of fields, at most 4,096 or about 64 MiB. Every field of
+    ``geoembed.schema.FIELDS`` and every user field that the graphs have MUST be present under its own name, the graphs
+    concatenated along the axis that counts rows of the field's level; values MUST be bit-equal to those of the graph, except
+    that the contract's int64 fields SHOULD be stored in the smallest of uint8, int16, int32 that holds them. Indices are local to
+    their graph. ``ptr.node``, ``ptr.edge``, and where such fields exist ``ptr.token`` and ``ptr.angle``, [B+1] int64, bound the
+    rows of each graph. The file's metadata holds one entry ``geoembed``, a JSON object: ``format``, ``fields`` (their order
+    in the graph) and ``common`` (``kind``, ``modality``, ``settings``, ``topology`` of every line that lacks them).
+``shard-<hash>.jsonl``
+    One JSON object a line and record, in the order in which the records were read (``order``): a graph's ``source``,
+    ``record``, ``notes`` and what differs from ``common``; the n-th of these lines belongs to graph n of the tensors. A
+    quarantined record has ``stage``, ``reason`` and ``error`` instead, and no graph. A list without tensors is legal: all its
+    records were quarantined.
+``topology-<hash>.safetensors``
+    The tensors that all graphs of one topology share (``FIELDS[…].shared``), once; the shards of this topology MUST NOT
+    repeat them. <hash> is that of the topology's key.
+``journal.jsonl``
+    Present only while a store is built or after that was interrupted: one line a finished chunk, as in the manifest. A torn
+    last line MUST be ignored.
+
+A file appears under its name only when complete: it is written under a name that starts with ``.writing-``, flushed to the
+disk and renamed. Files that neither manifest nor journal lists, and ``.writing-`` files, are left-overs and are removed by
+the next build, which holds a lock on ``.lock`` while it works. Readers MUST check the sha256 of a file when they first open it.
+
+**A vector table** is a folder. ``table.json`` lists ``parts`` (``file``, ``sha256``, ``rows``, ``encoder``, ``weights``,
+``dim``) in row order, ``chunks`` (``key`` → records, embedded: inputs that need not be read again), ``lists`` (files of
+quarantined records) and carries ``format`` and ``sha256`` like a manifest. ``part-<hash>.parquet`` holds columns ``vector``
+(fixed-size list of float32; finite and never zero), ``source``, ``record``, ``kind``, ``modality``, ``encoder``, ``weights``
+(hash of the weights) and ``notes`` (JSON). ``quarantine-<hash>.jsonl`` lists what was left out. ``encoders/<name>/`` is the
+saved encoder of the rows whose ``encoder`` is <name>: a query is embedded by the encoder that made the rows.
+
+No file of either holds pickled objects or code.
+"""
+
+from geoembed.store.entries import ChunkEntry, ShardEntry
+from geoembed.store.lines import Refused
+from geoembed.store.loader import Budget, ShardDataset, batches
+from geoembed.store.manifest import Store, is_store, open_store
+from geoembed.store.shards import Shard
+from geoembed.store.table import VectorTable, open_table
+from geoembed.store.verify import Finding, verify
+from geoembed.store.writer import ShardWriter
+
+__all__ = [
+    "Budget", "ChunkEntry", "Finding", "Refused", "Shard", "ShardDataset", "ShardEntry", "ShardWriter", "Store", "VectorTable",
+    "batches", "is_store", "open_store", "open_table", "verify",
+]
