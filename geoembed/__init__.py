@@ -2,7 +2,7 @@
 
 >>> import geoembed as ge
 >>> ge.chain_graph.from_sequence("ACGTN", modality="sequence")
-Graph(sequence: 5 nodes, 14 edges, rule offsets, bands False)
+Graph(sequence: 5 nodes, 14 edges, rule offsets)
 """
 
 from importlib import import_module
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from geoembed import encoders as encoders
     from geoembed import errors as errors
     from geoembed import trust as trust
+    from geoembed import viz as viz
     from geoembed.encoders import BioacousticEncoder as BioacousticEncoder
     from geoembed.encoders import CrystalGraphEncoder as CrystalGraphEncoder
     from geoembed.encoders import DNABarcodeEncoder as DNABarcodeEncoder
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from geoembed.graphs.icosahedron import icosahedral_mesh as icosahedral_mesh
     from geoembed.graphs.sphere import sphere_graph as sphere_graph
     from geoembed.io import read as read
+    from geoembed.io import sample as sample
     from geoembed.nn import CrystalGraphConv as CrystalGraphConv
     from geoembed.pipeline import Report as Report
     from geoembed.pipeline import build as build
@@ -47,8 +50,8 @@ if TYPE_CHECKING:
 
 # Names and where they live; a name is imported when it is first used, so ``geoembed --help`` loads no torch.
 _HOMES = {
-    "errors": "", "trust": "", "GeoembedError": "errors",
-    "read": "io", "build": "pipeline", "embed": "pipeline", "Report": "pipeline", "open_table": "store", "open_store": "store",
+    "errors": "", "trust": "", "encoders": "", "viz": "", "GeoembedError": "errors",
+    "read": "io", "sample": "io", "build": "pipeline", "embed": "pipeline", "Report": "pipeline", "open_table": "store", "open_store": "store",
     "crystal_graph": "graphs.crystal", "cloud_graph": "graphs.cloud", "particle_class": "graphs.cloud",
     "sphere_graph": "graphs.sphere", "icosahedral_mesh": "graphs.icosahedron", "grid_graph": "graphs.grid",
     "chain_graph": "graphs.chain", "light_curve_graph": "graphs.chain", "spectrum_graph": "graphs.chain",

@@ -99,6 +99,20 @@ class Encoder(nn.Module, Generic[C]):
                 real = batch.measured & batch.mask.unsqueeze(-1)
                 module.fit(batch.x, real)
 
+    @torch.no_grad()
+    def center(self, batch: GraphBatch) -> None:
+        """Move the bias of the last linear map of ``readout`` so that the embeddings of a batch average to zero.
+
+        Random weights give all graphs one large common part, beside which they hardly differ; without it, cosines tell them
+        apart. Left as it is where the graphs of the batch all embed alike.
+        """
+        readout = getattr(self, "readout", None)
+        last = readout[-1] if isinstance(readout, nn.Sequential) else readout
+        vectors = self.embed(batch)
+        mean = vectors.mean(0)
+        if isinstance(last, nn.Linear) and bool((vectors - mean).norm(dim=1).min() > 1e-4 * mean.norm()):
+            last.bias -= mean
+
     def save(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json`` into ``folder``."""
         place = Path(folder)

@@ -17,6 +17,10 @@ from geoembed.errors import UnknownNameError
 from geoembed.schema import Graph, GraphBatch
 
 
+ENOUGH = 4
+"""Graphs from which on an untrained encoder is centered on them."""
+
+
 def weight_names() -> dict[str, Path]:
     """Folders of all named weights: those shipped in ``geoembed/zoo`` and those of the entry points ``geoembed.weights``."""
     found: dict[str, Path] = {}
@@ -66,8 +70,8 @@ def encoder_for(graph: Graph) -> str:
 def default_encoder(graphs: Sequence[Graph], name: str | None = None, seed: int = 0) -> Encoder[Any]:
     """An untrained encoder that fits ``graphs``: by name or by their modality, with their bands or variables and statistics.
 
-    Weights depend on ``seed`` alone, and the standardization on ``graphs`` alone; the caller keeps the encoder beside the
-    vectors it makes.
+    Weights are drawn from ``seed``; standardization and the center of the embeddings come from ``graphs``, so the caller keeps
+    the encoder beside the vectors it makes.
     """
     cls: type[Encoder[Any]] = registry.load("geoembed.encoders", name or encoder_for(graphs[0]))
     with torch.random.fork_rng(devices=[]):
@@ -75,6 +79,9 @@ def default_encoder(graphs: Sequence[Graph], name: str | None = None, seed: int 
         encoder = cls(cls.config_for(graphs[0]))
     width = graphs[0].x.shape[-1] if "x" in graphs[0] else None
     alike = [graph for graph in graphs if "x" not in graph or graph.x.shape[-1] == width]
+    encoder.eval()
     if "measured" in graphs[0]:
         encoder.fit_statistics(GraphBatch.from_data_list(alike).ragged())
-    return encoder.eval()
+    if len(alike) >= ENOUGH:
+        encoder.center(GraphBatch.from_data_list(alike))
+    return encoder

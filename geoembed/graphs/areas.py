@@ -1,4 +1,4 @@
-"""Solid angles of the cells of a grid: exact by rows (regular, Gaussian, reduced) and HEALPix, by Voronoi cells elsewhere.
+"""Solid angles of the cells of a grid: by rows (regular, Gaussian, reduced), HEALPix, quadrilaterals or Voronoi cells.
 
 A cosine of latitude is no area: it is 0 at a pole row, whose cells have 1.9e-5 of the sphere at 1°, and wrong on reduced
 grids, whose rows differ in number.
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import roots_legendre
 
-from geoembed.graphs.geodesy import MILLIDEGREE, SPHERE, healpix_centers, healpix_nside, nearest, unit_vectors
+from geoembed.graphs.geodesy import MILLIDEGREE, SPHERE, healpix_centers, healpix_nside, nearest, solid_angles, unit_vectors
 from geoembed.graphs.voronoi import region_areas
 
 Float = NDArray[np.float64]
@@ -26,7 +26,7 @@ class Areas:
     Attributes:
         area: [P] sr, all > 0; sums to 4π where ``covers_sphere``, else to the area of the region.
         covers_sphere: False where the points cover a region only.
-        layout: ``healpix``, ``gaussian``, ``rows`` or ``points``: the rule that gave the areas.
+        layout: ``healpix``, ``gaussian``, ``rows``, ``curvilinear`` or ``points``: the rule that gave the areas.
     """
 
     area: Float
@@ -34,24 +34,55 @@ class Areas:
     layout: str
 
 
-def cell_areas(lat: Float, lon: Float) -> Areas:
+def cell_areas(lat: Float, lon: Float, lattice: Int | None = None) -> Areas:
     """Areas of the cells around points lat, lon [P] in degrees, sorted by latitude, then by longitude in [0, 360).
 
-    Rows of equal latitude whose points are evenly spaced, or which all have the same longitudes, get the area of their
-    band (Gauss-Legendre weights where the latitudes are Gaussian, else borders half-way between rows, and the pole) times
-    their width; a border of a region lies half a cell beyond its last points. Other points get Voronoi cells.
+    ``lattice`` [H, W] are the numbers of the points where they form a curvilinear grid. Rows of equal latitude whose points
+    are evenly spaced, or which all have the same longitudes, get the area of their band (Gauss-Legendre weights where the
+    latitudes are Gaussian, else borders half-way between rows, and the pole) times
+    their width; a border of a region lies half a cell beyond its last points. A curvilinear region is cut into
+    quadrilaterals half-way between its points; other points get Voronoi cells.
     """
     nside = healpix_nside(len(lat))
     if nside and _same_points(lat, lon, *healpix_centers(nside)):
         return Areas(np.full(len(lat), SPHERE / len(lat)), True, "healpix")
     rows = _rows(lat, lon)
-    if rows is None:
-        area, whole = region_areas(unit_vectors(lat, lon))
-        layout = "points"
-    else:
+    if rows is not None:
         height, gaussian, whole = _heights(lat[rows.start], rows.closed)
         area, layout = np.repeat(height, rows.size) * np.radians(rows.width), "gaussian" if gaussian else "rows"
-    return Areas(area * (SPHERE / area.sum()) if whole else area, whole, layout)
+        return Areas(area * (SPHERE / area.sum()) if whole else area, whole, layout)
+    points = unit_vectors(lat, lon)
+    if lattice is not None and (quads := quad_areas(points[lattice])) is not None:
+        area = np.empty(len(points))
+        area[lattice] = quads
+        return Areas(area, False, "curvilinear")
+    area, whole = region_areas(points)
+    return Areas(area * (SPHERE / area.sum()) if whole else area, whole, "points")
+
+
+def quad_areas(points: Float) -> Float | None:
+    """Areas [H, W] of the cells of a curvilinear grid of unit vectors [H, W, 3] that covers a region.
+
+    Corners are the normalized means of four points; beyond the border the grid goes on as it ends. None where that makes no
+    tiling: a grid that folds, winds round the sphere, or whose rows are no neighbors.
+    """
+    if min(points.shape[:2]) < 2:
+        return None
+    wide = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    wide = np.concatenate([2 * wide[:, :1] - wide[:, 1:2], wide, 2 * wide[:, -1:] - wide[:, -2:-1]], axis=1)
+    corner = wide[1:, 1:] + wide[:-1, 1:] + wide[1:, :-1] + wide[:-1, :-1]
+    corner /= np.linalg.norm(corner, axis=-1, keepdims=True)
+    a, b, c, d = corner[:-1, :-1], corner[:-1, 1:], corner[1:, 1:], corner[1:, :-1]
+    area = solid_angles(a, b, c) + solid_angles(a, c, d)
+    area = area if area[0, 0] > 0 else -area
+    meets = min(_closest(points[0], points[-1]), _closest(points[:, 0], points[:, -1]))
+    cell = float(np.sqrt(np.median(np.abs(area))))
+    tiles = bool((area > 0).all()) and area.sum() < 0.5 * SPHERE and meets > 0.5 * cell
+    return area if tiles else None
+
+
+def _closest(one: Float, other: Float) -> float:
+    return float(nearest(one, other, 1)[0].min())
 
 
 def _same_points(lat: Float, lon: Float, other_lat: Float, other_lon: Float) -> bool:

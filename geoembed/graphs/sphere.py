@@ -7,6 +7,7 @@ by reference, whatever convention of latitude or longitude a field was written i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn.functional import pad
 from geoembed.errors import EmptyGraphError, SchemaError
 from geoembed.graphs.icosahedron import EDGE, icosahedral_mesh
 from geoembed.graphs.kind import Kind
-from geoembed.graphs.sphere_topology import SphereGrid, fields_on, grid_areas, order_on, sphere_grid, topology
+from geoembed.graphs.sphere_topology import CACHED, SphereGrid, fields_on, grid_areas, order_on, sphere_grid, topology
 from geoembed.schema import Graph, GraphBatch, Provenance, Scalar, Setting, validate
 
 __all__ = ["icosahedral_mesh", "mesh_level", "node_order", "sphere_batch", "sphere_graph"]
@@ -112,8 +113,12 @@ def mesh_level(lat: Values, lon: Values, shape: tuple[int, ...]) -> int:
     >>> mesh_level(np.arange(-90, 91, 10), np.arange(0, 360, 10), (19, 36))
     2
     """
-    grid = _grid(lat, lon, (1, 1, *shape), None)
-    spacing = float(np.sqrt(np.median(grid_areas(grid.lat, grid.lon).area)))
+    return _level(_grid(lat, lon, (1, 1, *shape), None))
+
+
+@lru_cache(maxsize=CACHED)
+def _level(grid: SphereGrid) -> int:
+    spacing = float(np.sqrt(np.median(grid_areas(grid).area)))
     return int(np.clip(np.floor(np.log2(EDGE / spacing)), 0, FINEST))
 
 
@@ -140,7 +145,7 @@ def _grid(lat: Values, lon: Values, shape: tuple[int, ...], variables: Sequence[
         raise _misfit("variables", (len(variables),), f"{shape[1]} names, one a channel")
     if not shape[1]:
         raise _misfit("values", shape[1:], "at least one channel")
-    return sphere_grid(phi.tobytes(), lam.tobytes(), rectilinear)
+    return sphere_grid(phi.tobytes(), lam.tobytes(), extent, rectilinear)
 
 
 def _on_nodes(fields: Tensor, grid: SphereGrid) -> Tensor:

@@ -32,17 +32,19 @@ class SphereGrid:
         lat, lon: [P] float64 degrees, as bytes: the key of everything that depends on the grid alone.
         order: [P] int64, the row-major index of each node's point in the input.
         cyclic: number of columns left out because an earlier one has the same longitude.
+        shape: (H, W) of a curvilinear grid, else empty.
     """
 
     lat: bytes
     lon: bytes
     order: Tensor
     cyclic: int
+    shape: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=CACHED)
-def sphere_grid(lat: bytes, lon: bytes, rectilinear: bool) -> SphereGrid:
-    """Canonical order of float64 degrees: axes [H] and [W] of a grid where ``rectilinear``, else points [P] and [P].
+def sphere_grid(lat: bytes, lon: bytes, shape: tuple[int, ...], rectilinear: bool) -> SphereGrid:
+    """Canonical order of float64 degrees: axes [H] and [W] of a grid where ``rectilinear``, else points of ``shape``.
 
     Raises:
         EmptyGraphError: no point.
@@ -62,7 +64,8 @@ def sphere_grid(lat: bytes, lon: bytes, rectilinear: bool) -> SphereGrid:
     else:
         index = columns
     order = np.lexsort((lam, phi))
-    return SphereGrid(phi[order].tobytes(), lam[order].tobytes(), torch.from_numpy(index[order]), cyclic)
+    lattice = shape if len(shape) == 2 and not rectilinear else ()
+    return SphereGrid(phi[order].tobytes(), lam[order].tobytes(), torch.from_numpy(index[order]), cyclic, lattice)
 
 
 def _floats(data: bytes) -> Float:
@@ -83,9 +86,14 @@ def _check_range(lat: Float, lon: Float) -> None:
 
 
 @lru_cache(maxsize=CACHED)
-def grid_areas(lat: bytes, lon: bytes) -> Areas:
-    """Areas of the cells of a canonical grid."""
-    return cell_areas(np.clip(_floats(lat), -90.0, 90.0), _floats(lon))
+def grid_areas(grid: SphereGrid) -> Areas:
+    """Areas of the cells of a grid."""
+    lattice = None
+    if grid.shape:
+        lattice = np.empty(len(grid.order), np.int64)
+        lattice[grid.order.numpy()] = np.arange(len(grid.order))
+        lattice = lattice.reshape(grid.shape)
+    return cell_areas(np.clip(_floats(grid.lat), -90.0, 90.0), _floats(grid.lon), lattice)
 
 
 @lru_cache(maxsize=4)
@@ -119,16 +127,17 @@ class Topology:
 @lru_cache(maxsize=CACHED)
 def topology(grid: SphereGrid, level: int) -> Topology:
     """The topology of a grid and a mesh level; equal grids give the same object whatever order they came in."""
-    return _topology(grid.lat, grid.lon, level)
+    areas = grid_areas(grid)
+    return _topology(grid.lat, grid.lon, areas.area.tobytes(), areas.layout, areas.covers_sphere, level)
 
 
 @lru_cache(maxsize=CACHED)
-def _topology(lat: bytes, lon: bytes, level: int) -> Topology:
+def _topology(lat: bytes, lon: bytes, area: bytes, layout: str, covers_sphere: bool, level: int) -> Topology:
     mesh = icosahedral_mesh(level)
     phi, lam = np.clip(_floats(lat), -90.0, 90.0), _floats(lon)
-    points, areas = unit_vectors(phi, lam), grid_areas(lat, lon)
+    points = unit_vectors(phi, lam)
     corners = np.sort(mesh.faces[mesh.locate(_nudged(phi, lam))], axis=1)  # [P, 3]
-    kept = np.arange(len(mesh.vertices)) if areas.covers_sphere else np.unique(corners)
+    kept = np.arange(len(mesh.vertices)) if covers_sphere else np.unique(corners)
     place = np.full(len(mesh.vertices), -1)
     place[kept] = np.arange(len(kept))
     corners, vertices = place[corners], mesh.vertices[kept]
@@ -137,15 +146,14 @@ def _topology(lat: bytes, lon: bytes, level: int) -> Topology:
     attributes = [displacements(nodes[source], nodes[target]) for source, target in edges]
     fields = {
         "pos": torch.from_numpy(nodes).float(),
-        "weight": torch.from_numpy(np.concatenate([areas.area, mesh_areas(level)[kept]])).float(),
+        "weight": torch.from_numpy(np.concatenate([_floats(area), mesh_areas(level)[kept]])).float(),
         "node_kind": torch.from_numpy(np.repeat(np.arange(2, dtype=np.int8), [len(points), len(vertices)])),
         "edge_index": torch.from_numpy(np.concatenate(edges, axis=1)),
         "edge_kind": torch.from_numpy(np.repeat(np.arange(3, dtype=np.int8), [part.shape[1] for part in edges])),
         "edge_attr": torch.from_numpy(np.concatenate(attributes)).float(),
     }
-    key = hashlib.sha256(b"%d:%b:%b" % (level, lat, lon)).hexdigest()[:16]
-    extent = "sphere" if areas.covers_sphere else "region"
-    return Topology(key, len(points), len(vertices), areas.layout, extent, fields)
+    key = hashlib.sha256(b"%d:%b:%b:%b" % (level, lat, lon, area)).hexdigest()[:16]
+    return Topology(key, len(points), len(vertices), layout, "sphere" if covers_sphere else "region", fields)
 
 
 def _nudged(lat: Float, lon: Float) -> Float:

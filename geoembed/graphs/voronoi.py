@@ -62,8 +62,9 @@ def _without_zeros(sites: Float, area: Float) -> Float:
 
 def _merged(points: Float) -> tuple[Int, Int]:
     """(first point [S] of each place, place [P] of each point); a place is 1e-6 rad wide, the rounding of float32 degrees."""
-    _, first, owner = np.unique(np.round(points, 6), axis=0, return_index=True, return_inverse=True)
-    return first, owner.ravel()
+    place = np.round((points + 1.0) * 1e6).astype(np.int64) @ np.array([1 << 42, 1 << 21, 1])  # 2e6 steps an axis: 21 bits each
+    _, first, owner = np.unique(place, return_index=True, return_inverse=True)
+    return first, owner
 
 
 def _delaunay(sites: Float) -> Int:
@@ -95,13 +96,21 @@ def _outside(sites: Float, triangles: Int) -> NDArray[np.bool_]:
 def _bounded(sites: Float, triangles: Int, outside: NDArray[np.bool_]) -> Float:
     """Areas [S] of the cells of ``sites`` with mirror points beyond the border."""
     border = np.unique(triangles[outside]) if len(triangles) else np.arange(len(sites))
-    mirrors, reach = _mirrors(sites, border, triangles[~outside])
-    both = np.concatenate([sites, mirrors])
-    cells = _delaunay(both)
+    inside = triangles[~outside]
+    mirrors, reach = _mirrors(sites, border, inside)
     disc = np.pi * reach**2  # nothing stands for more than the circle through its farthest neighbor
+    strip = np.zeros(len(sites), bool)
+    strip[border] = True
+    for _ in range(3):  # a cell at the border depends on the points around it alone: no second hull of all
+        strip[inside[strip[inside].any(axis=1)]] = True
+    near = np.flatnonzero(strip)
+    both = np.concatenate([sites[near], mirrors])
+    cells = _delaunay(both)
     if not len(cells):
         return disc
-    return np.minimum(voronoi_areas(both, cells)[: len(sites)], disc)
+    area = voronoi_areas(sites, inside)
+    area[border] = voronoi_areas(both, cells)[: len(near)][np.searchsorted(near, border)]
+    return np.minimum(area, disc)
 
 
 def _mirrors(sites: Float, border: Int, triangles: Int) -> tuple[Float, Float]:

@@ -23,10 +23,10 @@ from geoembed.schema import Graph, Scalar
 
 _TRAJECTORY = b"- of UlmASE-Trajectory"
 _LAMMPS = re.compile(rb"^\s*\d+\s+atoms\b", re.MULTILINE)
-_XYZ = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*\n[ \t]*(?:[A-Z][a-z]?|\d{1,3})\w*(?:[ \t]+\S+)+")
+_XYZ = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*\n[ \t]*(?:[A-Z][a-z]?|\d{1,3})\w*(?:[ \t]+[+-]?\.?\d\S*){3}")
 _PARSER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError, OSError, EOFError,
-                  StopIteration, RecursionError)
-_LARGEST_COUNT = 10**9
+                  StopIteration, RuntimeError)
+_SINGLE = "structure"  # key of the record of a file that holds one; a temporary copy has no name worth keeping
 
 
 class AseFormats:
@@ -46,7 +46,7 @@ class AseFormats:
         )
 
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
-        """One record a frame, in file order; its key is ``frame-1`` …, or the file's name where the format holds one."""
+        """One record a frame, in file order; its key is ``frame-1`` …, or ``structure`` where the format holds one."""
         with open(path, "rb") as file:
             head = file.read(4096)
         if head.startswith(_TRAJECTORY):
@@ -152,12 +152,12 @@ def _opened(path: Path) -> Any:
 def _lammps_data(text: str, path: Path) -> Record | BadRecord:
     """A LAMMPS data file, units of ångström assumed (metal, real); elements by the masses of the types."""
     if not re.search(r"^\s*Masses\b", text, re.MULTILINE):
-        return BadRecord(path.stem, UnknownNameError(
+        return BadRecord(_SINGLE, UnknownNameError(
             where=f"{path}: elements", found="atom types without masses", expected="a section Masses",
             remedy="Write the data file with its masses: types alone do not say what the atoms are.",
         ))
     read = require("ase.io.lammpsdata", "materials").read_lammps_data
-    return _record(path.stem, str(path), lambda: read(StringIO(text)), {"elements_from_masses": True})
+    return _record(_SINGLE, str(path), lambda: read(StringIO(text)), {"elements_from_masses": True})
 
 
 def _dump(lines: IO[str], path: Path) -> Iterator[Record | BadRecord]:
@@ -189,9 +189,9 @@ def _res(text: str, path: Path) -> Record | BadRecord:
     """A .res file whose sites fill the cell (AIRSS: LATT -1, no SYMM)."""
     symmetry = [line.split() for line in text.splitlines() if line[:4].upper() in ("LATT", "SYMM")]
     if any(words[0].upper() == "SYMM" or words[1:2] != ["-1"] for words in symmetry):
-        return BadRecord(path.stem, UnreadableFileError(
+        return BadRecord(_SINGLE, UnreadableFileError(
             where=path, found="symmetry operations (LATT, SYMM)", expected="all sites of the cell, LATT -1",
             remedy="Convert the file to CIF, with its symmetry.",
         ))
     read = require("ase.io.res", "materials").Res.from_string
-    return _record(path.stem, str(path), lambda: read(text).atoms)
+    return _record(_SINGLE, str(path), lambda: read(text).atoms)

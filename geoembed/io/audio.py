@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from geoembed.io.audio_ending import Ending, ending_of, mp3_frame, mp3_starts
 from geoembed.io.budget import check_budget
 from geoembed.io.extras import require
 from geoembed.io.record import Record
-from geoembed.io.spectrogram import FLOOR, FRAME, HOP, ULTRASONIC, log_mel, top_frequency
+from geoembed.io.spectrogram import FLOOR, FRAME, HOP, ULTRASONIC, check_rate, log_mel, top_frequency
 from geoembed.schema import Graph, Scalar
 
 FRAMES = 200
@@ -40,9 +42,10 @@ class Sound:
 class Audio:
     """Recordings as WAV, FLAC, Ogg (Vorbis, Opus), MP3 or AIFF at any rate -> log-mel grids of 128 bands × 200 frames.
 
-    A record is a window of ``window`` seconds; its key is its start time (``"6.000s"``). Windows start every ``step``
-    seconds (default: no overlap), window k at sample ⌊k · step · rate⌋, so times do not drift. A file of n samples has
-    max(1, ⌈(n − overlap) / step⌉) windows; the last is filled with unmeasured frames, and nothing of the sound is left out.
+    A record is a window of ``window`` seconds, ⌈window · rate⌉ samples; its key is its start time (``"6.000s"``). Windows
+    start every ``step`` seconds (default: no overlap), window k at sample ⌊k · step · rate⌋, so times do not drift. A file of n
+    samples has max(1, ⌈(n − overlap) / step⌉) windows (in samples; where a step is no whole number of samples, up to the
+    rounding); the last is filled with unmeasured frames, and nothing of the sound is left out.
 
     x is 1 + dB / 100: 0 at the floor of −100 dB, 1 at full scale (mean square 1). The mel scale ends at 16 kHz, and bands
     above a file's Nyquist frequency are unmeasured; above 64,000 samples a second it ends at the file's own Nyquist
@@ -78,11 +81,12 @@ class Audio:
         soundfile = require("soundfile", "ecology")
         ending = ending_of(path)
         try:
-            sound = soundfile.SoundFile(str(path))
+            sound = _forward(soundfile)(str(path))
         except soundfile.LibsndfileError as error:
             raise _broken(path, ending, error.error_string, 0) from error
         with sound:
-            window = int(self.window * sound.samplerate)
+            check_rate(path, sound.samplerate)
+            window = ceil(self.window * sound.samplerate)  # not less, so that no sample falls between two windows
             check_budget(path, (max(window, _BLOCK), sound.channels), 8)
             notes: dict[str, Scalar] = {"rate": sound.samplerate, **ending.notes}
             if sound.channels > 1:
@@ -121,6 +125,12 @@ class Audio:
         power, measured = log_mel(sound.samples, sound.rate, frames=FRAMES, frame=hop * FRAME / HOP, hop=hop)
         graph = grid_graph((1.0 - power / FLOOR).unsqueeze(0), patch=PATCH, mask=measured, modality="spectrogram")
         return graph.with_provenance(notes={"top_hz": top_frequency(sound.rate)})
+
+
+def _forward(soundfile: ModuleType) -> Any:
+    """A ``SoundFile`` that only reads on. The original seeks to where it is after each block, and in MP3 with a variable bit
+    rate lands beside it: whole frames are lost or silent."""
+    return type("_Forward", (soundfile.SoundFile,), {"seekable": lambda self: False})
 
 
 def _blocks(sound: Any, path: Path, ending: Ending, failure: type[Exception]) -> Iterator[Tensor]:

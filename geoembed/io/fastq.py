@@ -20,8 +20,11 @@ class NumberedLines(Iterator[str]):
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines, self._ahead, self.number = lines, deque[str](), 0
+        self._broken: GeoembedError | None = None
 
     def __next__(self) -> str:
+        if not self._ahead and self._broken is not None:
+            raise self._broken
         line = self._ahead.popleft() if self._ahead else next(self._lines)
         self.number += 1
         return line
@@ -32,9 +35,12 @@ class NumberedLines(Iterator[str]):
         self.number -= len(lines)
 
     def ahead(self, count: int) -> list[str]:
-        """Up to ``count`` lines that come next, without taking them."""
-        while len(self._ahead) < count and (line := next(self._lines, "")):
-            self._ahead.append(line)
+        """Up to ``count`` lines that come next, without taking them; a break in the stream is met when its place is reached."""
+        try:
+            while self._broken is None and len(self._ahead) < count and (line := next(self._lines, "")):
+                self._ahead.append(line)
+        except GeoembedError as error:
+            self._broken = error
         return [self._ahead[i] for i in range(min(count, len(self._ahead)))]
 
 
@@ -63,7 +69,7 @@ def fastq_entries(lines: NumberedLines, where: str) -> Iterator[tuple[str, str, 
 
 def _letters(lines: NumberedLines) -> tuple[str, str | None]:
     """Letters up to the ``+`` line, and that line; None where a title or the end comes first."""
-    parts = []
+    parts: list[str] = []
     for line in lines:
         if line.startswith("+"):
             return "".join(parts), line
@@ -99,11 +105,11 @@ def _qualities(lines: NumberedLines, title: str, letters: str, plus: str, place:
     if plus[1:].strip() and plus[1:].strip() != title.strip():
         return ValueRangeError(where=place, found=f"the title {plus[1:].strip()[:60]!r} on the + line", expected="the same title, or none",
                                remedy="Correct the title; letters and qualities may be of two reads.")
+    if " " in letters or "\t" in letters:
+        return ValueRangeError(where=place, found="blanks in the letters", expected="letters", remedy="Remove the blanks.")
     if bad := next((letter for letter in qualities if not "!" <= letter <= "~"), ""):
         return ValueRangeError(where=place, found=f"the byte 0x{ord(bad):02x} in its qualities", expected="printable characters ! to ~",
                                remedy="Fetch the file again, or leave the read out.")
-    if " " in letters or "\t" in letters:
-        return ValueRangeError(where=place, found="blanks in the letters", expected="letters", remedy="Remove the blanks.")
     return None
 
 

@@ -198,9 +198,10 @@ def _place(dataset: Any, row: int, col: int) -> dict[str, Scalar]:
     """Where on Earth: coordinate system and the coordinates of the record's upper left corner."""
     if not dataset.crs or dataset.transform.is_identity:
         return {}
-    x, y = dataset.transform * (col, row)
+    x_col, x_row, x, y_col, y_row, y = dataset.transform[:6]
     epsg = dataset.crs.to_epsg()
-    return {"crs": f"EPSG:{epsg}" if epsg else dataset.crs.to_proj4(), "x": float(x), "y": float(y)}
+    crs = f"EPSG:{epsg}" if epsg else dataset.crs.to_proj4()
+    return {"crs": crs, "x": float(x + x_col * col + x_row * row), "y": float(y + y_col * col + y_row * row)}
 
 
 def _read(dataset: Any, row: int, col: int, height: int, width: int) -> tuple[Scene, dict[str, Scalar]]:
@@ -230,11 +231,12 @@ def _read(dataset: Any, row: int, col: int, height: int, width: int) -> tuple[Sc
 
 def _scaled(raw: NDArray[Any], scales: list[float], offsets: list[float], notes: dict[str, Scalar]) -> NDArray[np.float64]:
     """float64 [C, H, W]; scale and offset of the file applied, band by band."""
-    if all(scale == 1 for scale in scales) and not any(offsets):
-        return raw.astype(np.float64)
-    notes["scaled"] = "by the file's scale and offset"
-    shape = (-1, 1, 1)
-    return np.asarray(raw * np.reshape(scales, shape) + np.reshape(offsets, shape), dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # a signaling NaN is a missing pixel like any other
+        values = raw.astype(np.float64)
+    if any(scale != 1 for scale in scales) or any(offsets):
+        notes["scaled"] = "by the file's scale and offset"
+        values = values * np.reshape(scales, (-1, 1, 1)) + np.reshape(offsets, (-1, 1, 1))
+    return values
 
 
 def _color(name: str) -> str:

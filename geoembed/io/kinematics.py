@@ -101,11 +101,13 @@ def charge_of(pdg: npt.ArrayLike) -> FloatArray:
     code = np.asarray(pdg).astype(np.int64)
     size = np.abs(code)
     thirds: IntArray = np.where((size >= 1) & (size <= 8), _thirds(size), 0)
-    thirds = np.where(np.isin(size, (11, 13, 15)), -3, np.where(size == 24, 3, thirds))
-    q1, q2, q3 = _thirds(size // 1000 % 10), _thirds(size // 100 % 10), _thirds(size // 10 % 10)
-    meson = np.where(size // 100 % 10 % 2 == 0, q2 - q3, q3 - q2)  # the heavier quark is the particle only if it is up-type
-    hadron = (size > 100) & (size < 10_000_000) & (size // 100 % 10 > 0) & (size // 10 % 10 > 0)
-    thirds = np.where(hadron, np.where(size // 1000 % 10 > 0, q1 + q2 + q3, meson), thirds)
+    thirds = np.where(np.isin(size, (11, 13, 15, 17)), -3, np.where(np.isin(size, (24, 34, 37)), 3, thirds))
+    digits = size // 1000 % 10, size // 100 % 10, size // 10 % 10
+    q1, q2, q3 = (np.where(digit > 0, _thirds(digit), 0) for digit in digits)
+    meson = np.where(digits[1] % 2 == 0, q2 - q3, q3 - q2)  # the heavier quark is the particle only if it is up-type
+    hadron = (size > 100) & (size < 10_000_000) & (digits[1] > 0) & ((digits[2] > 0) | (digits[0] > 0))
+    thirds = np.where(hadron, np.where(digits[0] > 0, q1 + q2 + q3, meson), thirds)
+    thirds = np.where(size > 1_000_000_000, 3 * (size // 10_000 % 1000), thirds)  # nuclei 10LZZZAAAI
     return np.asarray(thirds * np.sign(code) / 3, np.float64)
 
 

@@ -25,22 +25,22 @@ def unpack(raw: NDArray[Any], attrs: Mapping[str, Any]) -> tuple[NDArray[Any], N
     """
     raw = _signed(raw, attrs)
     measured = np.ones(raw.shape, bool) if raw.dtype.kind != "f" else ~np.isnan(raw)
-    declared = [fill for key in ("_FillValue", "missing_value") for fill in np.atleast_1d(attrs.get(key, ())).ravel()]
+    declared = [fill for key in ("_FillValue", "missing_value") for fill in np.ravel(attrs.get(key, ()))]
     for fill in declared:
-        if not _is_text(fill) and not np.isnan(fill):
-            measured &= raw != np.asarray(fill).astype(raw.dtype)
-    low, high = _valid_range(attrs)
-    measured &= ~((raw < low) | (raw > high))
+        measured &= raw != _as(raw.dtype, fill)
     counts: dict[str, int] = {}
     default = DEFAULT_FILLS.get(raw.dtype.str[1:])
     if default is not None and not declared:
         _clear(measured, raw == default, "default_fills", counts)
     scale, offset = (attrs.get(key) for key in ("scale_factor", "add_offset"))
-    values = raw.astype(np.float32 if raw.dtype.itemsize <= 2 or raw.dtype == np.float32 else np.float64)
+    values: Any = raw.astype(np.float32 if raw.dtype.itemsize <= 2 or raw.dtype == np.float32 else np.float64)
     if scale is not None:
         values = values * float(np.ravel(scale)[0])
     if offset is not None:
         values = values + float(np.ravel(offset)[0])
+    low, high, packed = _valid_range(attrs, raw.dtype)
+    bounded = raw if packed else values
+    measured &= ~((bounded < low) | (bounded > high))
     _clear(measured, np.abs(values) > BEYOND, "undeclared_fills", counts)
     return values, measured, counts
 
@@ -65,12 +65,22 @@ def _signed(raw: NDArray[Any], attrs: Mapping[str, Any]) -> NDArray[Any]:
     return raw
 
 
-def _valid_range(attrs: Mapping[str, Any]) -> tuple[float, float]:
-    bounds = np.ravel(attrs.get("valid_range", ()))
-    low, high = (bounds[0], bounds[1]) if len(bounds) == 2 else (attrs.get("valid_min"), attrs.get("valid_max"))
-    low, high = (None if bound is None or _is_text(bound) else float(np.ravel(bound)[0]) for bound in (low, high))
-    return (-np.inf if low is None else low), (np.inf if high is None else high)
+def _valid_range(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> tuple[float, float, bool]:
+    """(low, high, whether they bound packed values): bounds of another type than packed data are in unpacked units (CF 2.5.1)."""
+    both = np.ravel(attrs.get("valid_range", ()))
+    bounds = list(both) if len(both) == 2 else [attrs.get("valid_min"), attrs.get("valid_max")]
+    arrays = [np.ravel([] if bound is None else bound) for bound in bounds]
+    numeric = [array[0] if len(array) and array.dtype.kind in "iuf" else None for array in arrays]
+    packed = dtype.kind == "f" or all(array.dtype.kind in "iu" for array in arrays if len(array))
+    low, high = (-np.inf if numeric[0] is None else float(numeric[0])), (np.inf if numeric[1] is None else float(numeric[1]))
+    return (low, high, packed) if low <= high else (-np.inf, np.inf, packed)  # some models write 1e20 … -1e20: never set
 
 
-def _is_text(value: Any) -> bool:
-    return np.asarray(value).dtype.kind in "SUO"
+def _as(dtype: np.dtype[Any], fill: Any) -> Any:
+    """A declared fill in the type of the data; NaN, which equals nothing, where it does not fit (texts, 1e20 for integers)."""
+    if np.asarray(fill).dtype.kind not in "iuf":
+        return np.nan
+    if dtype.kind in "iu" and not (np.isfinite(fill) and np.iinfo(dtype).min <= fill <= np.iinfo(dtype).max):
+        return np.nan
+    with np.errstate(over="ignore"):
+        return np.asarray(fill).astype(dtype)

@@ -11,9 +11,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoembed.errors import TruncatedFileError, UnreadableFileError
+from geoembed.errors import UnreadableFileError
 from geoembed.io.budget import check_budget
 from geoembed.io.damage import check_ratio, damage
+from geoembed.io.parquet_footer import MAGIC, chunk_sizes
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.tables import TableRecord, form_of, table_records
 from geoembed.schema import Graph
@@ -23,8 +24,6 @@ BLOCK = 1024
 
 BLOCK_BYTES = 64 << 20
 """… and about how many bytes at most."""
-
-_WIDTH = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8, "BYTE_ARRAY": 8}
 
 
 class Parquet:
@@ -39,28 +38,29 @@ class Parquet:
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By the magic bytes ``PAR1``."""
-        return head.startswith(b"PAR1")
+        return head.startswith(MAGIC)
 
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """Records of the form that the columns have; a table of 0 rows gives none."""
-        _check_tail(path)
+        decoded = _checked_size(path)
         with damage(path, "a Parquet footer", pa.ArrowException):
             # Strings as dictionaries: a million equal texts stay one text in memory
             with pq.ParquetFile(path) as plain:
                 texts = _texts(plain.metadata)
             file = pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True)
         with file:
-            names = file.schema_arrow.names
+            names = _flat_names(file.schema_arrow)
             repeated = sorted(name for name, count in Counter(names).items() if count > 1)
             if repeated:
                 raise UnreadableFileError(where=path, found=f"several columns called {repeated}", expected="one column a name",
                                           remedy="Rename the columns: which of them is meant cannot be told.")
-            _check_groups(path, file.metadata)
-            form = form_of(_flat_names(file.schema_arrow), path)
+            form = form_of(names, path)
             if form.rows:
-                blocks = _blocks(path, file)
+                # Smaller blocks where rows are wide: images beside the particles must not fill the memory
+                width = decoded // max(file.metadata.num_rows, 1)
+                blocks = _blocks(path, file, max(1, min(BLOCK, BLOCK_BYTES // max(width, 1))))
             else:
-                check_budget(path, (_decoded(file.metadata),), 1)
+                check_budget(path, (decoded,), 1)
                 blocks = _whole(path, file)
             yield from table_records(blocks, form, path.stem)
 
@@ -70,39 +70,12 @@ class Parquet:
         return payload.to_graph()
 
 
-def _check_tail(path: Path) -> None:
-    """A Parquet file ends with the length of its footer and ``PAR1``: without them it was cut."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        file.seek(max(size - 8, 0))
-        tail = file.read(8)
-    footer = int.from_bytes(tail[:4], "little")
-    if size < 12 or tail[4:] != b"PAR1" or footer > size - 12:
-        raise TruncatedFileError(where=path, found=f"{size} bytes that end with {tail[-4:]!r}", expected="a footer and b'PAR1'",
-                                 remedy="Fetch or write the file again: Parquet keeps its schema at the end.")
-
-
-def _decoded(metadata: pq.FileMetaData) -> int:
-    """Bytes of all values once decoded; equal strings are shared, so they count as pointers and what is stored."""
-    total = 0
-    for group in range(metadata.num_row_groups):
-        total += sum(_column_bytes(metadata, group, column) for column in range(metadata.num_columns))
-    return total
-
-
-def _column_bytes(metadata: pq.FileMetaData, group: int, column: int) -> int:
-    chunk = metadata.row_group(group).column(column)
-    width = _WIDTH.get(chunk.physical_type, 16)
-    stored = chunk.total_uncompressed_size if chunk.physical_type == "BYTE_ARRAY" else 0
-    return int(chunk.num_values) * width + int(stored)
-
-
-def _check_groups(path: Path, metadata: pq.FileMetaData) -> None:
-    """Refuse bombs: run lengths can state 10⁹ equal values in a few bytes, whatever the size of the pages."""
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            check_ratio(f"{path} [{chunk.path_in_schema}]", _column_bytes(metadata, group, column), chunk.total_compressed_size)
+def _checked_size(path: Path) -> int:
+    """Bytes of all values once decoded; a bomb is refused: run lengths can state 10⁹ equal values in a few bytes."""
+    chunks = chunk_sizes(path)
+    for chunk in chunks:
+        check_ratio(f"{path} [{chunk.column}]", chunk.decoded, chunk.stored)
+    return sum(chunk.decoded for chunk in chunks)
 
 
 def _texts(metadata: pq.FileMetaData) -> list[str]:
@@ -118,10 +91,8 @@ def _whole(path: Path, file: pq.ParquetFile) -> Iterator[pd.DataFrame]:
     yield from frames[:1]  # one batch after combining, none where the table has no rows
 
 
-def _blocks(path: Path, file: pq.ParquetFile) -> Iterator[pd.DataFrame]:
-    # Smaller blocks where rows are wide: images beside the particles must not fill the memory
-    width = _decoded(file.metadata) // max(file.metadata.num_rows, 1)
-    batches = file.iter_batches(max(1, min(BLOCK, BLOCK_BYTES // max(width, 1))), use_threads=False)
+def _blocks(path: Path, file: pq.ParquetFile, rows: int) -> Iterator[pd.DataFrame]:
+    batches = file.iter_batches(rows, use_threads=False)
     while True:
         with damage(path, "readable pages", pa.ArrowException):
             batch = next(batches, None)
@@ -134,16 +105,16 @@ def _blocks(path: Path, file: pq.ParquetFile) -> Iterator[pd.DataFrame]:
 def _frame(batch: pa.RecordBatch) -> pd.DataFrame:
     """As a DataFrame; columns of texts hold Python strings, equal ones shared."""
     frame: pd.DataFrame = _unnested(batch).to_pandas()
-    for number, kind in enumerate(frame.dtypes):
+    for name, kind in frame.dtypes.items():
         if isinstance(kind, pd.CategoricalDtype):
-            values = frame.iloc[:, number].astype(object)
-            numeric = pd.api.types.is_numeric_dtype(kind.categories.dtype)
-            frame.isetitem(number, pd.to_numeric(values).array if numeric else values.array)
+            values = frame[name].astype(object)
+            frame[name] = pd.to_numeric(values) if pd.api.types.is_numeric_dtype(kind.categories.dtype) else values
     return frame
 
 
 def _flat_names(schema: pa.Schema) -> list[str]:
-    return list(_unnested(pa.RecordBatch.from_pylist([], schema=schema)).schema.names)
+    empty = [pa.array([], field.type) for field in schema]
+    return [name for field, column in zip(schema, empty, strict=True) for name in _spread(field.name, column)]
 
 
 def _unnested(batch: pa.RecordBatch) -> pa.RecordBatch:

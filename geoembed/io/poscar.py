@@ -56,7 +56,7 @@ class Poscar:
         """One record a file, or a configuration of an XDATCAR."""
         check_budget(path, (path.stat().st_size,), 1)
         with open(path, encoding="utf-8", errors="replace") as lines:
-            yield from poscar_records(lines, str(path), path.stem)
+            yield from poscar_records(lines, str(path), "structure")
 
     def to_graph(self, record: Record) -> Graph:
         """The crystal graph of the cell."""
@@ -106,7 +106,7 @@ class _Lines(Iterator[str]):
 
 
 def poscar_records(lines: Iterator[str], where: str, name: str) -> Iterator[Record | BadRecord]:
-    """Records of the lines of a POSCAR (key ``name``) or XDATCAR (keys ``configuration-1`` …)."""
+    """Records of the lines of a POSCAR (its key is ``name``) or XDATCAR (keys ``configuration-1`` …)."""
     source = _Lines(iter(lines), where)
     header = _header(source, source.need("a comment"))
     index, mode = 1, next(source, "")

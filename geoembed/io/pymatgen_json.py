@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,23 @@ class PymatgenJson:
         except (ValueError, RecursionError) as error:
             raise UnreadableFileError(where=path, found=f"{type(error).__name__}: {error}"[:200], expected="a JSON document",
                                       remedy="Write the file again.") from error
-        found = False
-        for key, item in _items(content, path.stem):
-            found = True
-            yield structure_record(key, item, f"{path} [{key}]")
-        if not found:
+        records = (structure_record(key, item, f"{path} [{key}]") for key, item in _items(content, "structure"))
+        first = list(islice(records, 10))
+        if not first:
             raise EmptyGraphError(where=path, found="an empty list", expected="at least one structure", remedy="Leave the file out.")
+        if all(isinstance(record, BadRecord) and isinstance(record.error, NoStructureError) for record in first):
+            yield first[0]  # a list of something else is one mistake, not thousands
+            return
+        yield from chain(first, records)
 
     def to_graph(self, record: Record) -> Graph:
         """The crystal graph of the sites."""
         sites: Sites = record.payload
         return sites.graph()
+
+
+class NoStructureError(UnreadableFileError):
+    """JSON that is something else than a structure."""
 
 
 def structure_record(key: str, item: object, where: str) -> Record | BadRecord:
@@ -73,13 +80,13 @@ def structure_record(key: str, item: object, where: str) -> Record | BadRecord:
         return BadRecord(key, typed)
 
 
-def _items(content: Any, stem: str) -> Iterator[tuple[str, Any]]:
+def _items(content: Any, single: str) -> Iterator[tuple[str, Any]]:
     """(key, structure) of whatever holds them."""
     if isinstance(content, list):
         for i, item in enumerate(content):
             yield _name(item, str(i)), item
     elif not isinstance(content, dict) or "sites" in content or "structure" in content or "@class" in content:
-        yield stem, content
+        yield single, content
     elif isinstance(content.get("ids"), list):  # ASE: {"1": {...}, "ids": [1], "nextid": 2}
         yield from ((str(i), content.get(str(i))) for i in content["ids"])
     elif isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):  # a data frame in split form
@@ -89,7 +96,7 @@ def _items(content: Any, stem: str) -> Iterator[tuple[str, Any]]:
     elif content and all(isinstance(item, dict) for item in content.values()):
         yield from content.items()
     else:
-        yield stem, content
+        yield single, content
 
 
 def _name(item: Any, otherwise: str) -> str:
@@ -103,19 +110,19 @@ def _sites(item: object, notes: dict[str, Scalar], where: str) -> Sites:
         item = item["structure"]
     if not isinstance(item, Mapping) or str(item.get("@class", "")) not in _CLASSES:
         named = item.get("@class") if isinstance(item, Mapping) else type(item).__name__
-        raise UnreadableFileError(where=where, found=f"an object of class {named}", expected="a pymatgen Structure or Molecule",
-                                  remedy="Save the structure itself: structure.to(filename='crystal.json').")
+        raise NoStructureError(where=where, found=f"an object of class {named}", expected="a pymatgen Structure or Molecule",
+                               remedy="Save the structure itself: structure.to(filename='crystal.json').")
     if "numbers" in item and "positions" in item:
         return _from_ase(item, where)
     if "sites" not in item:
-        raise UnreadableFileError(where=where, found=f"the keys {sorted(map(str, item))[:12]}", expected="lattice and sites",
-                                  remedy="Save the structure itself: structure.to(filename='crystal.json').")
+        raise NoStructureError(where=where, found=f"the keys {sorted(map(str, item))[:12]}", expected="lattice and sites",
+                               remedy="Save the structure itself: structure.to(filename='crystal.json').")
     return _from_pymatgen(item, notes, where)
 
 
 def _from_pymatgen(item: Mapping[str, Any], notes: dict[str, Scalar], where: str) -> Sites:
     sites = item["sites"]
-    if not sites:
+    if len(sites) == 0:
         raise EmptyGraphError(where=where, found="no sites", expected="at least one", remedy="Leave the structure out.")
     numbers, node, share = [], [], []
     for i, site in enumerate(sites):

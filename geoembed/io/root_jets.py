@@ -52,7 +52,7 @@ class JetIndex:
 def jet_index(types: Mapping[str, str], name: str) -> JetIndex | None:
     """The index of the jets called ``name`` in a tree with these branches; None where it has none."""
     for candidate in (f"{name}PFCands_pFCandsIdx", f"{name}PFCands_candIdx"):
-        if {candidate, f"{name}PFCands_jetIdx", f"{name}_pt"} <= types.keys():
+        if {"PFCands_pt", candidate, f"{name}PFCands_jetIdx", f"{name}_pt"} <= types.keys():
             return JetIndex(name, candidate, f"{name}PFCands_jetIdx", f"{name}_pt")
     return None
 

@@ -20,8 +20,8 @@ FLOW = ("pfcands", "pfcand", "pfcandidates", "packedpfcandidates", "reconstructe
 """Collections of all reconstructed particles of an event, in order of preference: PFNano, miniAOD-like, EDM4hep."""
 
 FORWARD: Mapping[int, int] = {1: 130, 2: 22}
-"""CMS particle flow marks hadronic and electromagnetic deposits of the forward calorimeter as 1 and 2 (CMS 2017, JINST 12 P10003):
-in the numbering scheme these are quarks."""
+"""CMS marks candidates of the forward calorimeter as 1 (``h_HF``, hadronic) and 2 (``egamma_HF``, electromagnetic); in the
+numbering scheme of the PDG these are quarks."""
 
 DELPHES_FLOW: Mapping[str, int] = {"eflowtrack": 0, "eflowphoton": 22, "eflowneutralhadron": 130}
 """Particle flow of Delphes (de Favereau et al. 2014): three collections; PDG code where the collection implies it."""

@@ -40,8 +40,8 @@ class Sequences:
         """By the first character after comments, ``>`` or ``@``, else by the suffix of a text."""
         if head.startswith(b"ABIF"):
             return True
-        body = head[_COMMENTS.match(head).end() :]  # type: ignore[union-attr] — the pattern matches the empty text
-        if b"\0" in body[:256]:
+        body = _COMMENTS.sub(b"", head, count=1)
+        if b"\0" in body.partition(b"\n")[0]:
             return False
         return body.startswith(b">") or bool(_FASTQ.match(body)) or name.endswith(self.suffixes)
 
@@ -49,18 +49,21 @@ class Sequences:
         """One record a sequence; a file whose first ten records are all no nucleotides is refused as a whole."""
         items = _records(path)
         first = list(islice(items, 10))
-        others = [item for item in first if isinstance(item, BadRecord) and isinstance(item.error, ValueRangeError)]
+        others = [item for item in first if isinstance(item, BadRecord) and isinstance(item.error, NotNucleotidesError)]
         if first and len(others) == len(first):
-            error = others[0].error
             raise UnreadableFileError(
-                where=path, found=getattr(error, "found", ""), expected="nucleotide sequences",
-                remedy="Proteins and qualities are other data; translate back or give the nucleotides.",
-            ) from error
+                where=path, found=str(others[0].error).partition("found ")[2].partition(";")[0], expected="nucleotide sequences",
+                remedy="Proteins and qualities are other data; give the nucleotides.",
+            ) from others[0].error
         yield from chain(first, items)
 
     def to_graph(self, record: Record) -> Graph:
         """The sequence as a chain of bases."""
         return sequence_graph(record.payload)
+
+
+class NotNucleotidesError(ValueRangeError):
+    """A sequence, but not of nucleotides: amino acids or numbers."""
 
 
 def _records(path: Path) -> Iterator[Record | BadRecord]:
@@ -77,7 +80,8 @@ def _records(path: Path) -> Iterator[Record | BadRecord]:
             found = True
             words = title.split()
             key = words[0].encode("latin-1").decode("utf-8", "replace") if words else f"record-{number}"
-            yield _record(key, letters, error, f"{path}: record {number} ({key}, line {line})")
+            where = f"{path}: record {number} ({key}, line {line})"
+            yield nucleotide_record(key, letters, where) if error is None else BadRecord(key, error)
         if not found:
             raise EmptyGraphError(where=path, found="no sequence", expected="at least one", remedy="Leave the file out.")
 
@@ -102,7 +106,8 @@ def _entries(lines: NumberedLines, where: str) -> Iterator[Entry]:
 
 
 def _fasta(lines: NumberedLines, where: str) -> Iterator[Entry]:
-    title, start, parts, size = next(lines).strip()[1:], lines.number, [], 0
+    title, start, size = next(lines).strip()[1:], lines.number, 0
+    parts: list[str] = []
     error: GeoembedError | None = None
     for line in lines:
         if line.startswith(">"):
@@ -118,10 +123,8 @@ def _fasta(lines: NumberedLines, where: str) -> Iterator[Entry]:
     yield title, "".join(parts), start, error
 
 
-def _record(key: str, letters: str, error: GeoembedError | None, where: str) -> Record | BadRecord:
-    """The record of a sequence whose letters are nucleotides; blanks inside are removed and noted."""
-    if error is not None:
-        return BadRecord(key, error)
+def nucleotide_record(key: str, letters: str, where: str) -> Record | BadRecord:
+    """The record of a sequence, blanks removed and noted, or the reason why it is none of nucleotides."""
     bases = letters.translate(_BLANKS)
     if wrong := bases.translate(_NUCLEOTIDES):
         return BadRecord(key, _no_nucleotides(bases, wrong, where))
@@ -132,13 +135,12 @@ def _record(key: str, letters: str, error: GeoembedError | None, where: str) -> 
 
 
 def _no_nucleotides(bases: str, wrong: str, where: str) -> ValueRangeError:
-    letters = "".join(sorted(set(wrong)))[:20]
+    letters, cause = "".join(sorted(set(wrong)))[:20], ValueRangeError
+    kind = f"{letters!r}"
     if wrong.isdigit():
-        kind = "numbers, as in a QUAL file"
+        kind, cause = "numbers, as in a QUAL file", NotNucleotidesError
     elif set(wrong.upper()) <= _PROTEIN and len(wrong) > 0.05 * len(bases):
-        kind = f"the amino acids {letters}"
-    else:
-        kind = f"{letters!r}"
+        kind, cause = f"the amino acids {letters}", NotNucleotidesError
     place = next(i for i, letter in enumerate(bases, 1) if letter == wrong[0])
-    return ValueRangeError(where=where, found=f"{kind}, first at position {place}", expected="IUPAC nucleotide codes",
-                           remedy="Give nucleotides; leave other records out.")
+    return cause(where=where, found=f"{kind}, first at position {place}", expected="IUPAC nucleotide codes",
+                 remedy="Give nucleotides; leave other records out.")

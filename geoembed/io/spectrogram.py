@@ -8,6 +8,7 @@ same sound has the same spectrogram whatever rate it was sampled at, and nothing
 from __future__ import annotations
 
 from functools import lru_cache
+from os import PathLike
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ AUDIBLE = 16_000.0
 ULTRASONIC = 64_000
 """Sample rate [Hz] above which a recording was made for ultrasound: its mel scale then ends at its own Nyquist frequency."""
 
-_LOWEST_RATE = 200
+RATES = (200, 2_000_000)
+"""Sample rates [Hz] from geophones to hydrophones for porpoises; a header that says something else is damaged."""
 
 
 def mel(frequency: Tensor) -> Tensor:
@@ -51,6 +53,15 @@ def top_frequency(rate: int) -> float:
     return rate / 2 if rate > ULTRASONIC else AUDIBLE
 
 
+def check_rate(where: str | PathLike[str], rate: int) -> None:
+    """Raise :class:`ValueRangeError` for a sample rate outside :data:`RATES`."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise ValueRangeError(
+            where=where, found=f"{rate} samples a second", expected=f"{RATES[0]}…{RATES[1]}",
+            remedy="Correct the rate in the file's header.",
+        )
+
+
 def band_edges(top: float, bins: int = BINS) -> Tensor:
     """Frequencies [bins + 2] in Hz, float64: band m rises from edge m to edge m + 1 and falls to edge m + 2."""
     return hertz(torch.linspace(0.0, float(mel(torch.tensor(top, dtype=torch.float64))), bins + 2, dtype=torch.float64))
@@ -68,17 +79,13 @@ def log_mel(
 
     Not measured, and 0 in the result: cells that begin at or after the end of the samples, frames that touch a sample that
     is NaN or infinite, and bands whose upper edge is above rate / 2 (``top``, the end of the mel scale, does not depend on
-    the rate up to 64 kHz). Raises :class:`EmptyGraphError` without samples, :class:`ValueRangeError` for a rate below 200 Hz.
+    the rate up to 64 kHz). Raises :class:`EmptyGraphError` without samples, :class:`ValueRangeError` for an impossible rate.
     """
     if samples.dim() != 1 or not len(samples):
         raise EmptyGraphError(
             where="log_mel", found=f"samples {list(samples.shape)}", expected="[T] with T ≥ 1", remedy="Leave the recording out."
         )
-    if rate < _LOWEST_RATE:
-        raise ValueRangeError(
-            where="log_mel", found=f"{rate} samples a second", expected=f"at least {_LOWEST_RATE}",
-            remedy="Check the rate in the file's header.",
-        )
+    check_rate("log_mel", rate)
     if frames is None:
         frames = max(1, -(-len(samples) // max(1, round(hop * rate))))
     finite = torch.isfinite(samples)

@@ -21,7 +21,7 @@ def unit_length(x: Tensor) -> Tensor:
     """
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     norm = safe_norm(wide)
-    return wide / norm.where(norm > 0, 1.0)
+    return (wide / norm.where(norm > 0, 1.0)).where(norm > 0, 0.0)
 
 
 class Standardize(nn.Module):

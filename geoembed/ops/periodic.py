@@ -1,16 +1,18 @@
 """Periodic neighbor lists: all pairs of sites and lattice images within a cutoff, and the shell-complete k nearest.
 
-:func:`periodic_neighbors` calls pymatgen's compiled ``find_points_in_spheres``, the fastest on cells of ordinary size;
-:func:`periodic_neighbors_torch` is the specification: brute force over images in float64. Both take any cell: skewed, left-handed,
-smaller than the cutoff, periodic along any subset of its vectors, with sites anywhere.
+:func:`periodic_neighbors` calls pymatgen's compiled ``find_points_in_spheres``, the fastest on cells of ordinary size, and a
+k-d tree where a few sites lie far apart; :func:`periodic_neighbors_torch` is the specification: brute force over images in
+float64. Both take any cell: skewed, left-handed, smaller than the cutoff, periodic along any subset of its vectors, with sites
+anywhere.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geoembed.ops.segment import ptr_from_sorted
@@ -18,7 +20,13 @@ from geoembed.ops.segment import ptr_from_sorted
 TIE = 1e-4
 """Distances [Å] that differ by less belong to one shell."""
 
-_SELF = 1e-8  # Å: pymatgen's numerical tolerance of the search
+_ROUNDING = 1e-8
+"""Å: a pair at the cutoff itself counts, both ways and however the crystal is turned; also the tolerance of pymatgen's search."""
+
+BOXES = 1_000_000
+"""Boxes of the cutoff's size that the sites may span before a k-d tree takes over (at 8 million boxes pymatgen needs seconds)."""
+
+Array = NDArray[Any]
 
 
 class Neighbors(NamedTuple):
@@ -30,23 +38,49 @@ class Neighbors(NamedTuple):
 
 
 def periodic_neighbors(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> Neighbors:
-    """Pairs closer than ``cutoff`` [Å]: positions [N, 3] Å, cell [3, 3] rows, pbc [3] bool -> :class:`Neighbors` in float64.
+    """Pairs not farther than ``cutoff`` [Å]: positions [N, 3] Å, cell [3, 3] rows, pbc [3] bool -> :class:`Neighbors` in float64.
 
     The source of an edge sits at ``positions[source] + shift @ cell``. A site is its own neighbor through other images only.
     """
-    from pymatgen.optimization.neighbors import find_points_in_spheres
-
     if positions.shape[0] == 0:
         return _sorted(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, dtype=torch.float64))
-    points = np.ascontiguousarray(positions.double().numpy())
     lattice = np.ascontiguousarray(complete_cell(cell, pbc).numpy())
-    center, neighbor, image, distance = find_points_in_spheres(
-        points, points, r=float(cutoff), pbc=np.ascontiguousarray(pbc.numpy().astype(np.int64)), lattice=lattice, tol=_SELF
-    )
-    shift = np.rint(image).astype(np.int64)
-    keep = ~((center == neighbor) & (shift == 0).all(axis=1)) & (distance <= cutoff)
+    periodic = np.ascontiguousarray(pbc.numpy().astype(np.int64))
+    # Sites far outside the cell would make the search span all cells between.
+    whole = np.floor(positions.double().numpy() @ np.linalg.inv(lattice)) * periodic
+    points = np.ascontiguousarray(positions.double().numpy() - whole @ lattice)
+    radius = float(cutoff) + _ROUNDING
+    search = _by_boxes if np.prod(np.ptp(points, axis=0) / max(0.1, radius) + 3) <= BOXES else _by_tree
+    center, neighbor, image, distance = search(points, lattice, periodic, radius)
+    shift = np.rint(image - whole[neighbor] + whole[center]).astype(np.int64)
+    keep = ~((center == neighbor) & (shift == 0).all(axis=1)) & (distance <= radius)
     edge_index = torch.from_numpy(np.stack([neighbor[keep], center[keep]]).astype(np.int64))
     return _sorted(edge_index, torch.from_numpy(shift[keep]), torch.from_numpy(distance[keep]))
+
+
+def _by_boxes(points: Array, lattice: Array, periodic: NDArray[np.int64], radius: float) -> tuple[Array, Array, Array, Array]:
+    """Centers, neighbors, images and distances by pymatgen, whose memory is that of a box of side ``radius`` for all of space."""
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    found: tuple[Array, Array, Array, Array] = find_points_in_spheres(
+        points, points, r=radius, pbc=periodic, lattice=lattice, tol=_ROUNDING
+    )
+    return found
+
+
+def _by_tree(points: Array, lattice: Array, periodic: NDArray[np.int64], radius: float) -> tuple[Array, Array, Array, Array]:
+    """The same by a k-d tree of the images that can reach: for few sites in much space."""
+    from scipy.spatial import cKDTree
+
+    inverse = np.linalg.inv(lattice)
+    spread = np.ptp(points @ inverse, axis=0)
+    reach = np.ceil(radius * np.linalg.norm(inverse, axis=0) + spread).astype(np.int64) * periodic
+    shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), -1).reshape(-1, 3)
+    images = points + (shifts @ lattice)[:, None]  # [M, N, 3]
+    near = ((images >= points.min(axis=0) - radius) & (images <= points.max(axis=0) + radius)).all(axis=-1)
+    image, site = np.nonzero(near)
+    pairs = cKDTree(points).sparse_distance_matrix(cKDTree(images[near]), radius, output_type="ndarray")
+    return pairs["i"], site[pairs["j"]], shifts[image[pairs["j"]]], pairs["v"]
 
 
 def periodic_neighbors_torch(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> Neighbors:
@@ -64,7 +98,7 @@ def periodic_neighbors_torch(positions: Tensor, cell: Tensor, pbc: Tensor, cutof
     images = x.unsqueeze(0) + (shifts.double() @ full).unsqueeze(1)  # [M, N, 3]
     distance = torch.linalg.vector_norm(images.unsqueeze(1) - x.view(1, -1, 1, 3), dim=-1)  # [M, target, source]
     itself = (shifts == 0).all(-1).view(-1, 1, 1) & torch.eye(len(x), dtype=torch.bool)
-    m, target, source = torch.nonzero((distance <= cutoff) & ~itself, as_tuple=True)
+    m, target, source = torch.nonzero((distance <= cutoff + _ROUNDING) & ~itself, as_tuple=True)
     return _sorted(torch.stack([source, target]), shifts[m], distance[m, target, source])
 
 

@@ -1,7 +1,7 @@
 """torch-scatter's CSR reductions as a back end, bent to the specification where the two differ.
 
-Differences that are bent: accumulation in half precision (done in float32), NaN in a maximum (torch-scatter skips it), ties
-(the first row gets the gradient), and graphs under compilation, which fall back to torch.
+Differences that are bent: accumulation in half precision (done in float32), NaN and −inf in a maximum (torch-scatter skips
+them) and ties (the first row gets the gradient).
 """
 
 from __future__ import annotations
@@ -30,11 +30,14 @@ def _max(x: Tensor, ptr: Tensor) -> Tensor:
     if rows == 0:
         return x.new_zeros(*x.shape[:-2], ptr.shape[0] - 1, x.shape[-1])
     top, _ = segment_max_csr(x.detach(), ptr.expand(*x.shape[:-2], -1))
+    top = top.where(top > torch.finfo(x.dtype).min, -torch.inf)  # it starts from the lowest finite number, above −inf
     ids = segment_ids(ptr, rows)
     index = ids.unsqueeze(-1).expand_as(x)
-    is_top = (x == top.index_select(-2, ids)) | x.isnan()
-    row = torch.arange(rows, device=x.device).unsqueeze(-1).expand_as(x).where(is_top, rows)
+    place = torch.arange(rows, device=x.device).unsqueeze(-1).expand_as(x)
+    # The first of the equal rows is the smallest place; a NaN goes before all of them.
+    row = torch.where(x.isnan(), place - rows, place.where(x >= top.index_select(-2, ids), rows))
     first = torch.full(top.shape, rows, dtype=torch.int64, device=x.device).scatter_reduce(-2, index, row, "amin")
+    first = first.where(first >= 0, first + rows)
     return x.gather(-2, first.clamp(max=rows - 1)).where(first < rows, 0.0)
 
 

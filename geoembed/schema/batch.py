@@ -105,9 +105,9 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
 
     def get_example(self, idx: int) -> Graph:
         """Graph number ``idx`` (negative counts from the end), as it was before batching."""
+        b = range(self.num_graphs)[idx]  # PyG would slice backwards at −1
         if not self.stacked:
-            return cast(Graph, super().get_example(idx)) if hasattr(self, "_slice_dict") else self._cut(idx)
-        b = range(self.num_graphs)[idx]
+            return cast(Graph, super().get_example(b)) if hasattr(self, "_slice_dict") else self._cut(b)
         fields: dict[str, Tensor] = {}
         for name, value in self.items():
             if isinstance(value, Tensor) and name != "ptr":
@@ -115,9 +115,8 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
                 fields[name] = value[b : b + 1] if one else (value if _is_shared(name) else value[b])
         return Graph(self.provenances[b], **fields)
 
-    def _cut(self, idx: int) -> Graph:
+    def _cut(self, b: int) -> Graph:
         """A graph of a flat batch that was made from ready fields, found through ``ptr``."""
-        b = range(self.num_graphs)[idx]
         low, high = int(self.ptr[b]), int(self.ptr[b + 1])
         edges = torch.zeros(2, dtype=torch.int64)
         if "edge_index" in self:

@@ -107,6 +107,7 @@ class Graph(Data):  # type: ignore[misc]
             return str(super().__repr__())
         name = " ".join(part for part in (origin.modality or origin.kind, origin.record) if part)
         facts = [f"{self.num_nodes} nodes", f"{self.num_edges} edges"]
-        facts += [f"{key} {value}" for key, value in origin.settings.items() if not isinstance(value, list) and value is not None]
+        plain = {key: value for key, value in origin.settings.items() if isinstance(value, str | int | float) and value}  # set and single
+        facts += [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in plain.items()]
         return f"Graph({name}: {', '.join(facts)})"
 

@@ -99,15 +99,32 @@ def _conditions(graph: Graph) -> Iterable[tuple[str, str, str, Tensor]]:
     for name in ("pos", "edge_attr", "weight", "token_weight", "cell"):
         if name in fields:
             yield name, "NaN or infinity", "finite numbers", ~torch.isfinite(fields[name]).all()
-    if "edge_index" in fields and fields["edge_index"].numel():
-        index = fields["edge_index"]
-        nodes = int(graph.num_nodes or 0)
-        yield "edge_index", "an index outside the graph", f"0…{nodes - 1}", ((index < 0) | (index >= nodes)).any()
-        falls = index[1].diff() < 0
-        if "edge_kind" in fields:  # sorted within a kind; a batch repeats the kinds graph by graph
-            falls = falls & (fields["edge_kind"].diff() == 0)
-        yield "edge_index", "targets out of order", "non-decreasing targets (within an edge kind)", falls.any()
+    yield from _edge_conditions(graph)
     if "token" in fields:
         yield "token", "a negative token", "≥ 0", (fields["token"] < 0).any()
     if "token_node" in fields:
-        yield "token_node", "out of order", "non-decreasing node indices", (fields["token_node"].diff() < 0).any()
+        owner = fields["token_node"]
+        yield "token_node", "out of order", "non-decreasing node indices", (owner.diff() < 0).any()
+        yield "token_node", "an index outside the graph", *_range(owner, int(graph.num_nodes or 0))
+
+
+def _edge_conditions(graph: Graph) -> Iterable[tuple[str, str, str, Tensor]]:
+    if "edge_index" not in graph or not graph.edge_index.numel():
+        return
+    index = graph.edge_index
+    yield "edge_index", "an index outside the graph", *_range(index, int(graph.num_nodes or 0))
+    falls = index[1].diff() < 0
+    if "edge_kind" in graph:  # sorted within a kind
+        step = graph.edge_kind.diff()
+        falls, kinds_fall = falls & (step == 0), step < 0
+        if "ptr" in graph:  # each graph of a batch starts its kinds again
+            kinds_fall = kinds_fall & (torch.bucketize(index[1], graph.ptr[1:], right=True).diff() == 0)
+        yield "edge_kind", "kinds that are not contiguous", "non-decreasing kinds in a graph", kinds_fall.any()
+    yield "edge_index", "targets out of order", "non-decreasing targets (within an edge kind)", falls.any()
+    if "angle_index" in graph and graph.angle_index.numel():
+        yield "angle_index", "an index outside the edges", *_range(graph.angle_index, index.shape[1])
+
+
+def _range(index: Tensor, size: int) -> tuple[str, Tensor]:
+    """(what is expected, whether an entry lies outside 0…size − 1)."""
+    return f"0…{size - 1}", ((index < 0) | (index >= size)).any()

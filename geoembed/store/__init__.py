@@ -49,11 +49,11 @@ from geoembed.store.lines import Refused
 from geoembed.store.loader import Budget, ShardDataset, batches
 from geoembed.store.manifest import Store, is_store, open_store
 from geoembed.store.shards import Shard
-from geoembed.store.table import VectorTable, open_table
+from geoembed.store.table import VectorTable, is_table, open_table
 from geoembed.store.verify import Finding, verify
 from geoembed.store.writer import ShardWriter
 
 __all__ = [
     "Budget", "ChunkEntry", "Finding", "Refused", "Shard", "ShardDataset", "ShardEntry", "ShardWriter", "Store", "VectorTable",
-    "batches", "is_store", "open_store", "open_table", "verify",
+    "batches", "is_store", "is_table", "open_store", "open_table", "verify",
 ]

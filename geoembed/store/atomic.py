@@ -76,6 +76,14 @@ def unsealed(path: Path, formats: int) -> dict[str, Any]:
     return document
 
 
+def is_sealed(path: Path, second: str) -> bool:
+    """Whether a file begins like a document of :func:`sealed` whose second entry is ``second``."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(64).replace(b" ", b"").replace(b"\n", b"").startswith(b'{"format":1,"%s":' % second.encode())
+
+
 def _seal(document: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

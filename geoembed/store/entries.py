@@ -69,3 +69,23 @@ class ChunkEntry:
         for shard in self.shards:
             files |= shard.files
         return files
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChunkRows:
+    """What a vector table holds of one chunk of inputs, so that a later run can skip it or replace it.
+
+    ``key`` is that of the chunk, a colon, and which encoder was asked for; ``encoders`` are those that made rows of it.
+    """
+
+    key: str
+    sources: list[str]
+    encoders: list[str]
+    records_in: int
+    embedded: int
+    repeat: str = ""
+
+    @property
+    def asked(self) -> str:
+        """Which encoder was asked for."""
+        return self.key.partition(":")[2]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from geoembed.errors import StoreError
-from geoembed.store.atomic import replace_with, sealed, sweep, unsealed
+from geoembed.store.atomic import is_sealed, replace_with, sealed, sweep, unsealed
 from geoembed.store.entries import ChunkEntry
 from geoembed.store.lines import Refused
 from geoembed.store.shards import Shard
@@ -96,8 +96,9 @@ def open_store(folder: str | Path) -> Store:
 
 
 def is_store(folder: str | Path) -> bool:
-    """Whether ``folder`` is a graph store, finished or not."""
-    return any((Path(folder) / name).is_file() for name in (MANIFEST, JOURNAL))
+    """Whether ``folder`` is a graph store of geoembed, finished or not; other folders may hold a ``manifest.json`` too."""
+    place = Path(folder)
+    return ((place / JOURNAL).is_file() and (place / ".lock").exists()) or is_sealed(place / MANIFEST, "kinds")
 
 
 class Journal:
@@ -113,6 +114,18 @@ class Journal:
         """The chunk of this key if it is finished and all its files are here."""
         chunk = self._known.get(key)
         return chunk if chunk and all((self.folder / name).is_file() for name in chunk.files) else None
+
+    def with_neighbors(self, sources: Sequence[str], exists: Callable[[str], bool]) -> list[str]:
+        """``sources`` and what shares a chunk with them in the store and still exists: to replace a chunk is to build all of it."""
+        current = set(sources)
+        chunk_of = {source: chunk for chunk in self._known.values() for source in chunk.sources}
+        placed: dict[str, None] = {}
+        for source in sources:
+            chunk = chunk_of.get(source)
+            whole = chunk is None or current.issuperset(chunk.sources)
+            for name in [source] if chunk is None or whole else [*filter(exists, chunk.sources), source]:
+                placed[name] = None
+        return list(placed)
 
     def add(self, chunk: ChunkEntry) -> None:
         """Record a finished chunk, durably."""

@@ -44,7 +44,8 @@ class PartWriter:
         self.rows = 0
         self._vectors: list[Floats] = []
         self._texts: list[dict[str, str]] = []
-        self._spool = folder / f"{WRITING}part-{encoder}-{weights}-{dim}.{os.getpid()}"
+        mark = hashlib.sha256(f"{encoder}:{weights}:{dim}".encode()).hexdigest()[:16]
+        self._spool = folder / f"{WRITING}part-{mark}.{os.getpid()}"
         self._schema = schema(dim)
         self._file: pq.ParquetWriter | None = None
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
@@ -16,25 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from geoembed.errors import ConfigError, StoreError, UnknownNameError, ValueRangeError
 from geoembed.schema import Provenance
-from geoembed.store.atomic import replace_with, sealed, sweep, unsealed
+from geoembed.store.atomic import is_sealed, replace_with, sealed, sweep, unsealed
+from geoembed.store.entries import ChunkRows
 from geoembed.store.lines import Refused, refused_line, refused_of
 from geoembed.store.parts import Floats, Part, PartWriter, refused_name, text_name, vectors_of
+from geoembed.store.replace import earlier, lines_without, parts_without
 from geoembed.store.rows import join, runs, texts_of, vector_blocks
 from geoembed.store.search import top_k
 
 log = logging.getLogger("geoembed")
 TABLE, FORMAT = "table.json", 1
 _MANY = 8  # compaction: this many neighboring small parts become one
-
-
-@dataclass(frozen=True)
-class ChunkRows:
-    """What a table holds of one chunk of inputs, so that a later run can skip it."""
-
-    key: str
-    records_in: int
-    embedded: int
-    repeat: str = ""
 
 
 class VectorTable:
@@ -98,21 +91,38 @@ class VectorTable:
         self._refused += [(chunk, line) for line in refused]
 
     def flush(self, chunks: Sequence[ChunkRows] = ()) -> None:
-        """Commit: what was appended and refused so far belongs to the table from now on, and ``chunks`` are done."""
+        """Commit: what was appended and refused so far belongs to the table from now on, and ``chunks`` are done.
+
+        Rows of an earlier state of the same inputs, asked of the same encoder, make way in the same commit.
+        """
         parts = [writer.close() for writer in self._writers.values()]
         self._writers = {}
+        self._drop_earlier(chunks)
         lists = {}
         if self._refused:
             lines = [refused_line(number, line, chunk) for number, (chunk, line) in enumerate(self._refused)]
-            content = "".join(f"{line}\n" for line in lines).encode()
-            name = refused_name(content)
-            lists[name] = replace_with(self.folder / name, content)
+            lists = self._new_list("".join(f"{line}\n" for line in lines).encode())
             self._refused = []
         if parts or lists or chunks or not (self.folder / TABLE).is_file():
             self.parts += parts
             self.lists |= lists
             self.chunks |= {chunk.key: chunk for chunk in chunks}
             self._write_list()
+
+    def _drop_earlier(self, chunks: Sequence[ChunkRows]) -> None:
+        stale = earlier(self.chunks, chunks)
+        if stale:
+            sources = {source for chunk in chunks for source in chunk.sources}
+            encoders = {encoder for chunk in stale for encoder in chunk.encoders}
+            keys = {chunk.key for chunk in stale}
+            self.parts = parts_without(self.folder, self.parts, sources, encoders)
+            content = lines_without(self.folder, self.lists, sources, keys)
+            self.lists = self._new_list(content) if content else {}
+            self.chunks = {key: chunk for key, chunk in self.chunks.items() if key not in keys}
+
+    def _new_list(self, content: bytes) -> dict[str, str]:
+        name = refused_name(content)
+        return {name: replace_with(self.folder / name, content)}
 
     def close(self) -> None:
         """Commit and compact: many small parts become one."""
@@ -133,7 +143,10 @@ class VectorTable:
                 joined += run
                 continue
             joined.append(join(self.folder, run))
-        if joined != self.parts:
+        many = len(self.lists) >= _MANY
+        if many:
+            self.lists = self._new_list(lines_without(self.folder, self.lists, set(), set()))
+        if many or joined != self.parts:
             self.parts = joined
             self._write_list()
 
@@ -196,10 +209,16 @@ class VectorTable:
         save(folder)
         return folder
 
-    def refused(self, chunk: str | None = None) -> list[Refused]:
-        """The quarantined records, of one chunk or of all."""
-        lines = [line for name in self.lists for line in (self.folder / name).read_bytes().splitlines()]
-        return [refused_of(line) for line in lines if chunk is None or f'"chunk": "{chunk}"'.encode() in line]
+    def refused(self) -> list[Refused]:
+        """Every quarantined record, in the order of the commits."""
+        return [line for lines in self.refused_by_chunk().values() for line in lines]
+
+    def refused_by_chunk(self) -> dict[str, list[Refused]]:
+        """The quarantined records by the key of their chunk of inputs, empty for those of :meth:`append` alone."""
+        found: dict[str, list[Refused]] = {}
+        for line in (line for name in self.lists for line in (self.folder / name).read_bytes().splitlines()):
+            found.setdefault(json.loads(line).get("chunk", ""), []).append(refused_of(line))
+        return found
 
     def rows_in(self, part: Part) -> int:
         """Rows that the file of a part holds."""
@@ -258,6 +277,11 @@ def open_table(folder: str | Path) -> VectorTable:
         raise StoreError(where=folder, found=f"no {TABLE}", expected="a vector table",
                          remedy="Make one with 'geoembed embed FILES… -o TABLE'.")
     return VectorTable(folder)
+
+
+def is_table(folder: str | Path) -> bool:
+    """Whether ``folder`` is a vector table of geoembed."""
+    return is_sealed(Path(folder) / TABLE, "rows")
 
 
 def _refusal(origin: Provenance, finite: bool) -> Refused:

@@ -94,7 +94,7 @@ def _absolute(
     """Momenta relative to the jet (JetNet: Kansal et al. 2021) as absolute ones; without ``jet_phi`` the axis lies at phi 0."""
     if is_kinematic(flat) or not _RELATIVE.keys() <= flat.keys():
         return flat
-    axis = {name: np.repeat(_numeric(table[[column]]).ravel()[good], counts) if column in table else 0.0
+    axis = {name: np.repeat(numeric(table[[column]]).ravel()[good], counts) if column in table else 0.0
             for name, column in (("pt", "jet_pt"), ("eta", "jet_eta"), ("phi", "jet_phi"))}
     return flat | {"pt": flat["ptrel"] * axis["pt"], "eta": flat["etarel"] + axis["eta"], "phi": flat["phirel"] + axis["phi"]}
 
@@ -115,7 +115,7 @@ def _numbered(columns: Sequence[str]) -> dict[str, list[str]]:
 
 def _numbered_values(table: pd.DataFrame, layout: Mapping[str, list[str]]) -> tuple[dict[str, FloatArray], npt.NDArray[np.int64]]:
     """Flat columns and counts; a slot whose every quantity is absent (NaN) is treated as the table's own mask."""
-    values = {quantity: _numeric(table.loc[:, names]) for quantity, names in layout.items()}  # [rows, slots] each
+    values = {quantity: numeric(table.loc[:, names]) for quantity, names in layout.items()}  # [rows, slots] each
     absent = np.logical_and.reduce([np.isnan(value) for value in values.values()])
     flat = {quantity: value.ravel() for quantity, value in values.items()}
     if absent.any() and "valid" not in flat:
@@ -124,7 +124,8 @@ def _numbered_values(table: pd.DataFrame, layout: Mapping[str, list[str]]) -> tu
     return flat, np.full(len(table), slots, np.int64)
 
 
-def _numeric(part: pd.DataFrame) -> FloatArray:
+def numeric(part: pd.DataFrame) -> FloatArray:
+    """Columns as float64 [rows, columns]; a text that is no number becomes NaN, which the builder refuses in that record."""
     try:
         values: FloatArray = part.to_numpy(np.float64)
     except (ValueError, TypeError):  # text in a cell: it becomes NaN, and the builder refuses that row alone

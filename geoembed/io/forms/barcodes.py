@@ -1,0 +1,48 @@
+"""Tables of barcodes: one sequence a row, as BOLD (barcodeoflife.org) exports them or with plain column names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from geoembed.errors import EmptyGraphError
+from geoembed.graphs.sequence import sequence_graph
+from geoembed.io.record import BadRecord, Record
+from geoembed.io.sequences import nucleotide_record
+from geoembed.io.tables import find
+from geoembed.schema import Graph
+
+_OWN = {"sequence": ("nucraw", "nuc", "nucleotides")}  # names that mean nothing else
+_COLUMNS = {
+    "sequence": (*_OWN["sequence"], "sequence", "seq", "dna", "barcode"),
+    "id": ("processid", "process_id", "sequenceid", "sequence_id", "seq_id", "record_id", "sampleid", "accession", "id"),
+}
+_MISSING = frozenset({"", "none", "nan", "na", "null", "<na>"})
+
+
+class BarcodeTable:
+    """One sequence a row; the key is the process id. Lineage and place are labels, never inputs."""
+
+    kind, rows = "chain", True
+    columns = "nucraw or nuc, or sequence beside processid or id (one nucleotide sequence a row)"
+
+    def matches(self, columns: Sequence[str]) -> bool:
+        """A BOLD column of nucleotides, or a column called sequence beside an identifier."""
+        return bool(find(columns, _OWN)) or set(find(columns, _COLUMNS)) == {"sequence", "id"}
+
+    def records(self, table: pd.DataFrame, start: int, name: str) -> Iterator[Record | BadRecord]:
+        """One record a row; a missing sequence (``None`` in BOLD's files) is a :class:`BadRecord`."""
+        names = find(list(table.columns), _COLUMNS)
+        keys = table[names["id"]].astype(str) if "id" in names else (str(start + i) for i in range(len(table)))
+        for i, (key, value) in enumerate(zip(keys, table[names["sequence"]], strict=True)):
+            where = f"{name}, row {start + i} ({key})"
+            if not isinstance(value, str) or value.strip().lower() in _MISSING:
+                yield BadRecord(key, EmptyGraphError(where=where, found=f"no sequence ({value})", expected="nucleotides",
+                                                     remedy="Leave the row out."))
+            else:
+                yield nucleotide_record(key, value, where)
+
+    def to_graph(self, record: Record) -> Graph:
+        """The sequence as a chain of bases."""
+        return sequence_graph(record.payload)

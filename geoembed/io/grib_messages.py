@@ -1,0 +1,235 @@
+"""The index of a GRIB file: every message, and every field of a message that holds several, by what it is and where it lies.
+
+The messages are read with ecCodes itself: a library that first builds a data set out of a whole file must drop what does not
+fit into one (several grids, level types, step types).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoembed.errors import GeoembedError, MissingFieldError, TruncatedFileError, UnreadableFileError
+from geoembed.io.budget import check_budget
+from geoembed.io.damage import damage
+from geoembed.io.fields import level_name
+from geoembed.io.masks import BEYOND
+from geoembed.io.units import Conversion, conversion
+
+Float = NDArray[np.float64]
+
+MISSING = 1e34
+"""What ecCodes is told to put where a bitmap says that nothing was measured."""
+
+_CURVILINEAR = frozenset({"lambert", "lambert_lam", "lambert_azimuthal_equal_area", "polar_stereographic", "albers", "rotated_ll",
+                          "rotated_gg", "transverse_mercator"})
+_BARE = frozenset({"surface", "meanSea"})
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where the points of a grid lie, lat and lon [P] or [H, W] of a curvilinear grid, or why that is not known."""
+
+    kind: str
+    lat: Float
+    lon: Float
+    error: GeoembedError | None = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """One field: its place (byte of its message, number within it), the grid and state it belongs to, its channel.
+
+    ``state`` is (valid time, forecast step, member): the messages of one state and grid are one record. ``variant`` orders
+    messages that agree in all of that (an analysis beside a forecast of step 0).
+    """
+
+    offset: int
+    part: int
+    grid: str
+    state: tuple[str, str, int]
+    base: str
+    levels: tuple[float | str, ...]
+    conversion: Conversion
+    variant: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of its channel."""
+        return level_name(self.base, self.levels)
+
+
+class GribFile:
+    """An open GRIB file: its messages, damaged ones included, and their values."""
+
+    def __init__(self, eccodes: Any, file: BinaryIO, path: Path) -> None:
+        self.eccodes, self.file, self.path = eccodes, file, path
+        self.geometries: dict[str, Geometry] = {}
+        self._grids: dict[tuple[str, int], str] = {}
+
+    def messages(self) -> Iterator[Message | tuple[str, GeoembedError]]:
+        """Every field in file order; (key, error) for what cannot be read."""
+        part, last, end, number = 0, -1, 0, 0
+        while True:
+            try:
+                handle = self._next()
+            except GeoembedError as error:
+                yield f"message {number} at byte {end}", error
+                if self.file.tell() <= end:
+                    return
+                end, number = self.file.tell(), number + 1
+                continue
+            if handle is None:
+                break
+            number += 1
+            try:
+                offset = int(self._get(handle, "offset", float) or 0)
+                part, last = (part + 1 if offset == last else 0), offset
+                with damage(f"{self.path} [byte {offset}]", "a readable GRIB header", self.eccodes.CodesInternalError):
+                    message = self._message(handle, offset, part)
+                yield message
+            except GeoembedError as error:
+                yield f"message {number} at byte {last}", error
+            finally:
+                self.eccodes.codes_release(handle)
+            end = self.file.tell()
+        yield from self._rest(end, number)
+
+    def values(self, messages: list[Message]) -> Iterator[tuple[Message, NDArray[np.float32], NDArray[np.bool_]]]:
+        """(message, values, measured) of each message, in the shape of its grid, read in the order of the file."""
+        self.eccodes.codes_grib_multi_support_reset_file(self.file)
+        at: tuple[int, int] | None = None
+        for message in sorted(messages, key=lambda m: (m.offset, m.part)):
+            if at is None or at[0] != message.offset or at[1] > message.part:
+                self.eccodes.codes_grib_multi_support_reset_file(self.file)
+                self.file.seek(message.offset)
+                at = (message.offset, 0)
+            for _ in range(message.part - at[1]):
+                self.eccodes.codes_release(self._next())
+            handle = self._next()
+            try:
+                with damage(f"{self.path} [{message.name}]", "decodable GRIB values", self.eccodes.CodesInternalError):
+                    check_budget(self.path, (int(self._get(handle, "numberOfDataPoints", int) or 0),), 8)
+                    self.eccodes.codes_set(handle, "missingValue", MISSING)
+                    values = self.eccodes.codes_get_values(handle)
+            finally:
+                self.eccodes.codes_release(handle)
+            at = (message.offset, message.part + 1)
+            values = values.reshape(self.geometries[message.grid].lat.shape)
+            measured = np.isfinite(values) & (np.abs(values) < BEYOND)
+            yield message, np.where(measured, values, 0.0).astype(np.float32), measured
+
+    def _next(self) -> Any:
+        self.eccodes.codes_grib_multi_support_on()  # without it all but the first field of a message are lost
+        with damage(self.path, "a whole GRIB message", self.eccodes.CodesInternalError):
+            try:
+                return self.eccodes.codes_grib_new_from_file(self.file)
+            except self.eccodes.PrematureEndOfFileError as error:
+                raise TruncatedFileError(where=self.path, found="the end of the file inside a message", expected="a whole message",
+                                         remedy="Fetch the file again; the messages before are kept.") from error
+
+    def _rest(self, end: int, number: int) -> Iterator[tuple[str, GeoembedError]]:
+        """What follows the last message: padding, or the first bytes of one that was cut off."""
+        self.file.seek(end)
+        rest = self.file.read(1 << 16).lstrip(b"\0 \r\n")
+        if rest and (rest.startswith(b"GRIB") or b"GRIB".startswith(rest)):
+            error = TruncatedFileError(where=self.path, found=f"{len(rest)} bytes of a message after byte {end}",
+                                       expected="a whole message", remedy="Fetch the file again; the messages before are kept.")
+            yield f"message {number} at byte {end}", error
+
+    def _get(self, handle: Any, key: str, kind: type | None = None) -> Any:
+        """Value of a key, None where the message does not have it."""
+        try:
+            return self.eccodes.codes_get(handle, key, kind)
+        except self.eccodes.CodesInternalError:
+            return None
+
+    def _message(self, handle: Any, offset: int, part: int) -> Message:
+        name = str(self._get(handle, "shortName"))
+        if name in ("unknown", "~", "None"):
+            name = "param" + ".".join(str(self._get(handle, key)) for key in ("discipline", "parameterCategory", "parameterNumber"))
+        step_type, cf_name = str(self._get(handle, "stepType")), str(self._get(handle, "cfName"))
+        units = str(self._get(handle, "units") or "")
+        return Message(
+            offset, part, self._grid(handle), self._state(handle), name if step_type == "instant" else f"{name}:{step_type}",
+            self._levels(handle, name), conversion(name, units, cf_name),
+            tuple(str(self._get(handle, key)) for key in ("dataType", "stream", "expver", "dataDate", "dataTime")),
+        )
+
+    def _levels(self, handle: Any, name: str) -> tuple[float | str, ...]:
+        kind, level = str(self._get(handle, "typeOfLevel")), float(self._get(handle, "level", float) or 0.0)
+        levels: tuple[float | str, ...]
+        if kind in ("isobaricInhPa", "isobaricInPa"):
+            levels = (level if kind == "isobaricInhPa" else level / 100.0,)
+        elif kind in _BARE or (kind == "heightAboveGround" and name[:1].isdigit()):  # 2t, 10u: the name says it
+            levels = ()
+        else:
+            levels = (kind, level)
+        extra = (self._get(handle, key, float) for key in ("directionNumber", "frequencyNumber", "percentileValue"))
+        return (*levels, *(float(value) for value in extra if value is not None))
+
+    def _state(self, handle: Any) -> tuple[str, str, int]:
+        date, time = (int(self._get(handle, key, int) or 0) for key in ("validityDate", "validityTime"))
+        valid = f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}T{time // 100:02d}:{time % 100:02d}:00"
+        step = str(self._get(handle, "endStep", str) or "0")
+        if step.rstrip("smh") == "0":
+            return valid, "", int(self._get(handle, "number", int) or 0)
+        return valid, f"+{step}h" if step.isdigit() else f"+{step}", int(self._get(handle, "number", int) or 0)
+
+    def _grid(self, handle: Any) -> str:
+        """Key of the geometry of a message: equal for equal points, whatever the edition writes about them."""
+        section = str(self._get(handle, "md5GridSection")), int(self._get(handle, "numberOfDataPoints", int) or 0)
+        if section not in self._grids:
+            geometry = self._geometry(handle, section[1])
+            rounded = (np.round(axis, 3) + 0.0 for axis in (geometry.lat, geometry.lon % 360.0))
+            content = b"".join(axis.tobytes() for axis in rounded) or "".join(map(str, section)).encode()
+            key = hashlib.sha256(content).hexdigest()[:12]
+            self.geometries.setdefault(key, geometry)
+            self._grids[section] = key
+        return self._grids[section]
+
+    def _geometry(self, handle: Any, points: int) -> Geometry:
+        kind, none = str(self._get(handle, "gridType")), np.zeros(0)
+        if kind == "sh":
+            error: GeoembedError = UnreadableFileError(
+                where=self.path, found="spectral coefficients (spherical harmonics)", expected="values at grid points",
+                remedy="Transform them to a grid first, for example with cdo sp2gpl.")
+            return Geometry(kind, none, none, error)
+        if kind == "unstructured_grid":
+            error = MissingFieldError(
+                where=self.path, found=f"a grid of {points} cells, number {self._get(handle, 'numberOfGridUsed')}, UUID "
+                f"{self._get(handle, 'uuidOfHGrid')}, without coordinates", expected="latitudes and longitudes of the cells",
+                remedy="They lie in the grid file with that UUID; write fields and coordinates to one NetCDF file.")
+            return Geometry(kind, none, none, error)
+        check_budget(self.path, (points, 2 + len(self.geometries)), 16)
+        try:
+            with damage(self.path, f"a grid of type {kind} that ecCodes can locate", self.eccodes.CodesInternalError):
+                lat, lon = (self.eccodes.codes_get_double_array(handle, key) for key in ("latitudes", "longitudes"))
+        except UnreadableFileError as located:
+            return Geometry(kind, none, none, located)
+        rows, columns = (int(self._get(handle, key, int) or 0) for key in ("Nj", "Ni"))
+        if self._get(handle, "jPointsAreConsecutive", int):
+            rows, columns = columns, rows
+        if kind in _CURVILINEAR and rows * columns == points:
+            lat, lon = lat.reshape(rows, columns), lon.reshape(rows, columns)
+        return Geometry(kind, lat, lon)
+
+
+@contextmanager
+def opened(eccodes: Any, path: Path) -> Iterator[GribFile]:
+    """A GRIB file, whose reading state ecCodes forgets at the end (it is kept by file handle, and handles are reused)."""
+    with open(path, "rb", buffering=0) as raw:
+        file: Any = raw
+        try:
+            yield GribFile(eccodes, file, path)
+        finally:
+            eccodes.codes_grib_multi_support_reset_file(file)
+            os.lseek(raw.fileno(), 0, os.SEEK_SET)

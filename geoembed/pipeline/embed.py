@@ -1,0 +1,122 @@
+"""``embed``: files, or a store, become rows of a vector table; memory stays flat and a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from geoembed.encoders import Encoder
+from geoembed.ops import backends
+from geoembed.pipeline.build import built_chunks, settled
+from geoembed.pipeline.choose import Chooser
+from geoembed.pipeline.chunks import Chunk, chunks_of
+from geoembed.pipeline.inputs import Inputs, expand
+from geoembed.pipeline.report import Limits, Progress, Report, quarantined
+from geoembed.pipeline.run import Run
+from geoembed.store import Budget, ChunkEntry, VectorTable, is_store, open_store
+from geoembed.store.atomic import WRITING, locked, sweep
+from geoembed.store.entries import ChunkRows
+
+Done = Callable[[str], ChunkRows | None]
+
+
+def embed(
+    files: str | Path | Sequence[str | Path], encoder: Encoder[Any] | str | None = None, weights: str | Path | None = None,
+    out: str | Path = "table", *, workers: int = 1, limits: Limits | None = None, progress: Progress | None = None,
+    device: str | None = None, budget: Budget | None = None, executor: Executor | None = None,
+) -> Report:
+    """Files, folders, URLs or graph stores -> rows of the vector table ``out``; what is broken is quarantined and listed.
+
+    Args:
+        files: what to embed; inputs that the table holds already are not read again.
+        encoder: an encoder, a registered name, or None: each sort of graphs then gets the encoder of its modality, the one saved in
+            the table where it has one, else an untrained one with the statistics of the first 64 graphs.
+        weights: name or folder of saved weights.
+        out: folder of the table; it is added to.
+        workers: parsing processes.
+        limits: what one file may cost.
+        progress: called after each chunk.
+        device: where the encoder runs; None for a GPU where there is one.
+        budget: nodes, edges and graphs of a batch.
+        executor: spreads the parsing, as in :func:`build`.
+    """
+    started = time.perf_counter()
+    limits, folder = limits or Limits(), Path(out)
+    given = [files] if isinstance(files, (str, Path)) else list(files)
+    stores = [path for path in given if is_store(path)]
+    others = [path for path in given if not is_store(path)]
+    inputs = expand(others) if others or not stores else Inputs()
+    with locked(folder):
+        sweep(folder, set(), ())
+        table = VectorTable(folder)
+        table.flush()
+        scratch = Path(tempfile.mkdtemp(prefix=f"{WRITING}graphs-", dir=folder))
+        try:
+            run = Run(table, Chooser(table, encoder, weights, device, budget or Budget()))
+
+            def done(key: str) -> ChunkRows | None:
+                rows = table.chunks.get(run.key(key))
+                return rows if rows is not None and settled(rows.repeat, limits) else None
+
+            units = [unit for store in stores for unit in _stored(store, done)]
+            total = len(inputs.sources) + sum(len(unit.entry.sources) for unit in units)
+            for unit in chain(units, _parsed(inputs, scratch, done, limits, workers, executor)):
+                run.add(unit.entry, unit.folder, unit.rows, unit.temporary)
+                if progress is not None:
+                    progress(run.sources, total, run.records_in)
+            run.commit()
+            table.close()
+        finally:
+            table.abandon()
+            _remove_folders(folder)
+    return Report(
+        verb="embedded", records_in=run.records_in, done=run.embedded, quarantined=quarantined(run.refused),
+        seconds=time.perf_counter() - started, resumed=run.resumed, ignored=dict(inputs.ignored),
+        encoders={choice.name: choice.state for choice in run.chooser.chosen.values()},
+        backends={"device": str(run.chooser.device), "segment": backends.active()},
+    )
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A chunk of inputs and where its shards are; ``rows``: what the table has of it already."""
+
+    entry: ChunkEntry
+    folder: Path
+    rows: ChunkRows | None = None
+    temporary: bool = False
+
+
+def _stored(folder: str | Path, done: Done) -> Iterator[_Unit]:
+    """The chunks of a store."""
+    for entry in open_store(folder).chunks:
+        yield _Unit(entry, Path(folder), done(entry.key))
+
+
+def _parsed(
+    inputs: Inputs, scratch: Path, done: Done, limits: Limits, workers: int, executor: Executor | None
+) -> Iterator[_Unit]:
+    """The chunks of files, parsed into a scratch folder; those that the table has come without shards."""
+
+    def finished(chunk: Chunk) -> ChunkEntry | None:
+        rows = done(chunk.key)
+        if rows is None:
+            return None
+        return ChunkEntry(key=chunk.key, sources=list(chunk.sources), records_in=rows.records_in, built=rows.embedded,
+                          quarantined=rows.records_in - rows.embedded, shards=[])
+
+    for entry, fresh in built_chunks(list(chunks_of(inputs.sources)), scratch, finished, limits, workers, executor):
+        yield _Unit(entry, scratch, None if fresh else done(entry.key), temporary=True)
+
+
+def _remove_folders(folder: Path) -> None:
+    for path in folder.glob(f"{WRITING}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)

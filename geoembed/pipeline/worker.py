@@ -1,0 +1,218 @@
+"""The parsing process: files of one chunk become shards here, under a time and a memory limit that the system enforces."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from geoembed.errors import BudgetError, GeoembedError
+from geoembed.io.reader import Item, stream
+from geoembed.io.record import Quarantined
+from geoembed.pipeline.inputs import unusable
+from geoembed.pipeline.report import Limits
+from geoembed.schema import Graph
+from geoembed.store import ChunkEntry, Refused, ShardWriter
+
+_PLACE = struct.Struct("<qq")  # number of the source that is being read, records had from it
+_EXITED = 70
+
+
+@dataclass(frozen=True)
+class Guilty:
+    """A source that ended a process: the records before that moment are kept, then this is written."""
+
+    records: int
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """One chunk for one process.
+
+    Attributes:
+        folder: where its shards go.
+        key: of the chunk.
+        sources: what to read, in order.
+        limits: of each source.
+        place: file that tells the parent where the process is, should it die.
+        parent: process that waits for the result.
+        guilty: sources that ended an earlier process, by number.
+    """
+
+    folder: Path
+    key: str
+    sources: tuple[str, ...]
+    limits: Limits
+    place: Path
+    parent: int
+    guilty: Mapping[int, Guilty] = field(default_factory=dict)
+
+
+def begin(scratch: str) -> None:
+    """Set up a fresh parsing process: one thread, its own folder for spooled files, nothing on stdout."""
+    torch.set_num_threads(1)
+    tempfile.tempdir = scratch
+    os.dup2(2, 1)  # what libraries print must not end up in somebody's JSON
+    warnings.simplefilter("ignore")  # what matters in them, readers put into the notes
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def write_chunk(task: Task) -> ChunkEntry:
+    """Read the sources of a task and write their records as shards; every record is built or quarantined."""
+    writer = ShardWriter(task.folder, task.key)
+    repeat = ""
+    for number, source in enumerate(task.sources):
+        if not _alive(task.parent):
+            os._exit(0)  # nobody waits: the command was killed
+        for item in _records(task, number, source):
+            refused = _add(writer, item, task.limits)
+            if refused and refused.error == "MissingExtraError":
+                repeat = "a library was missing"
+            elif refused and refused.stage == "limit" and not repeat:
+                repeat = f"limits {task.limits}"
+    _tell(task.place, len(task.sources), 0)
+    shards = writer.close()
+    return ChunkEntry(
+        key=task.key, sources=list(task.sources), records_in=writer.records_in, built=writer.built,
+        quarantined=writer.records_in - writer.built, shards=shards, topologies=writer.topologies, repeat=repeat,
+    )
+
+
+def _records(task: Task, number: int, source: str) -> Iterator[Item]:
+    """The items of one source; the clock runs, and memory is limited, only while the source's reader works."""
+    if (error := unusable(source)) is not None:
+        yield Quarantined(source, "", "open", str(error), type(error).__name__), error
+        return
+    guilty = task.guilty.get(number)
+    items = stream(source)
+    count = 0
+    for item in _limited(items, task, number) if guilty is None else islice(_limited(items, task, number), guilty.records):
+        yield item
+        count += 1
+    if guilty is not None:
+        yield Quarantined(source, "", "limit", guilty.reason, guilty.error), GeoembedError(where=source, found="", expected="", remedy="")
+    elif count == 0:
+        empty = f"{source}: found no records; expected at least one. Check that the file has content of its kind."
+        yield Quarantined(source, "", "read", empty, "EmptyGraphError"), GeoembedError(where=source, found="", expected="", remedy="")
+
+
+def _limited(items: Iterator[Item], task: Task, number: int) -> Iterator[Item]:
+    allowed = _allowance(task.limits.memory_gib)
+    count = 0
+    while True:
+        _tell(task.place, number, count)
+        with _limits(task.limits.seconds, allowed):
+            item = next(items, None)
+        if item is None:
+            return
+        yield item
+        count += 1
+
+
+def _add(writer: ShardWriter, item: Item, limits: Limits) -> Refused | None:
+    """Store one item; returns the quarantine where there is one."""
+    if isinstance(item, Graph):
+        try:
+            writer.add(item)
+            return None
+        except GeoembedError as error:
+            refused = Refused(item.source, item.record, "graph", str(error), type(error).__name__)
+    else:
+        bad, _ = item
+        refused = Refused(bad.source, bad.record, bad.stage, bad.reason, bad.error)
+        if "MemoryError" in bad.error or "allocate memory" in bad.reason:
+            refused = Refused(bad.source, bad.record, "limit", _out_of_memory(bad, limits), "BudgetError")
+    writer.refuse(refused)
+    return refused
+
+
+def _out_of_memory(bad: Quarantined, limits: Limits) -> str:
+    where = f"{bad.source} [{bad.record}]" if bad.record else bad.source
+    return str(BudgetError(where=where, found="out of memory (MemoryError while parsing)", expected=f"at most {limits.memory_gib:g} GiB",
+                           remedy="Raise the memory limit, or split the file."))
+
+
+@contextmanager
+def _limits(seconds: float, memory: int | None) -> Iterator[None]:
+    """End this process by SIGALRM after ``seconds``, and let allocations fail beyond ``memory`` bytes of data.
+
+    Both are done by the system, whatever the parser is caught in. Where it cannot (Windows, macOS), only a crash is contained.
+    """
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = _set_memory(memory)
+    try:
+        yield
+    except SystemExit:
+        os._exit(_EXITED)  # a parser that ends the program is one that crashed
+    finally:
+        _set_memory(before)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _allowance(gib: float) -> int | None:
+    """Bytes of data that this process may have: what it has now and ``gib`` more; None where the system does not count them."""
+    if not sys.platform.startswith("linux"):
+        return None
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[5]) * mmap.PAGESIZE + int(gib * 2**30)
+
+
+def _set_memory(limit: int | None) -> int | None:
+    """Set the soft limit of data [bytes] and return the one before."""
+    if limit is None:
+        return None
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    return soft
+
+
+def _tell(place: Path, number: int, records: int) -> None:
+    """Leave word where we are; a write to a mapped page survives the death of the process and costs no system call."""
+    page = _pages.get(place)
+    if page is None:
+        _pages.clear()
+        with open(place, "r+b") as file:
+            page = _pages[place] = mmap.mmap(file.fileno(), _PLACE.size)
+    _PLACE.pack_into(page, 0, number, records)
+
+
+_pages: dict[Path, mmap.mmap] = {}
+
+
+def blank(place: Path) -> None:
+    """Make the file that :func:`_tell` writes to: before the first source."""
+    place.write_bytes(_PLACE.pack(-1, 0))
+
+
+def told(place: Path) -> tuple[int, int]:
+    """(number of the source, records had from it) where a process was when it died; -1 before the first."""
+    number, records = _PLACE.unpack(place.read_bytes())
+    return int(number), int(records)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,103 @@
+"""Back ends: the specification runs unless another is named, and another runs only if it agrees."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from geoembed.errors import BackendError
+from geoembed.ops import backends, segment_max, segment_sum
+from torch import Tensor
+
+X, PTR = torch.tensor([[1.0], [3.0], [8.0]]), torch.tensor([0, 2, 2, 3])
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    """Offer reductions under a name for one test: offered(name, op=function)."""
+    monkeypatch.setattr(backends, "_reductions", {name: dict(ops) for name, ops in backends._reductions.items()})
+    monkeypatch.setattr(backends, "_verdicts", {})
+
+    def offer(name: str, **functions: backends.Reduction) -> None:
+        for op, function in functions.items():
+            backends.register(name, op, function)
+
+    return offer
+
+
+def specification(op: str) -> backends.Reduction:
+    return backends._reductions["torch"][op]
+
+
+def test_torch_runs_unless_another_is_named(offered):
+    def marked(x: Tensor, ptr: Tensor) -> Tensor:
+        calls.append(1)
+        return specification("segment_sum")(x, ptr)
+
+    calls: list[int] = []
+    offered("mine", segment_sum=marked)
+    assert backends.active() == "torch"
+    assert segment_sum(X, PTR).flatten().tolist() == [4.0, 0.0, 8.0]
+    assert not calls
+    with backends.use("mine"):
+        checked = len(calls)  # the comparison with torch
+        assert backends.active() == "mine"
+        assert segment_sum(X, PTR).flatten().tolist() == [4.0, 0.0, 8.0]
+        assert len(calls) == checked + 1
+        assert segment_max(X, PTR).flatten().tolist() == [3.0, 0.0, 8.0]  # an op it does not offer is torch's
+    assert backends.active() == "torch"
+
+
+def test_a_back_end_is_left_even_when_the_code_inside_raises(offered):
+    offered("mine", segment_sum=specification("segment_sum"))
+    with pytest.raises(KeyError), backends.use("mine"):
+        raise KeyError
+    assert backends.active() == "torch"
+
+
+def test_the_comparison_is_made_once_and_again_after_a_new_offer(offered):
+    calls: list[int] = []
+
+    def counted(x: Tensor, ptr: Tensor) -> Tensor:
+        calls.append(1)
+        return specification("segment_sum")(x, ptr)
+
+    offered("mine", segment_sum=counted)
+    for _ in range(3):
+        with backends.use("mine"):
+            pass
+    assert len(calls) == 1
+    offered("mine", segment_sum=lambda x, ptr: specification("segment_sum")(x, ptr) * 2)
+    with pytest.raises(BackendError, match=r"segment_sum differs from torch"), backends.use("mine"):
+        pass
+
+
+def test_a_back_end_with_the_right_values_and_wrong_gradients_is_refused(offered):
+    def twice_in_reverse(x: Tensor, ptr: Tensor) -> Tensor:
+        y = specification("segment_sum")(x, ptr)
+        return 2 * y - y.detach()
+
+    offered("mine", segment_sum=twice_in_reverse)
+    with pytest.raises(BackendError, match="segment_sum differs from torch by"), backends.use("mine"):
+        pass
+
+
+def test_a_back_end_that_gives_nan_is_refused(offered):
+    offered("mine", segment_max=lambda x, ptr: specification("segment_max")(x, ptr) * torch.nan)
+    with pytest.raises(BackendError, match=re.escape("segment_max differs from torch by nan")), backends.use("mine"):
+        pass
+
+
+def test_an_absent_back_end_says_so(offered):
+    said = r"back end no_such_thing: found not installed.*Use the torch back end"
+    with pytest.raises(BackendError, match=said), backends.use("no_such_thing"):
+        pass
+
+
+def test_the_report_lists_the_specification_first_and_every_reason(offered):
+    offered("torch_scatter", segment_sum=lambda x, ptr: specification("segment_sum")(x, ptr) + 1e-2)
+    first, second = backends.report()
+    assert (first.name, first.live, first.reason) == ("torch", True, "specification")
+    assert (second.name, second.live) == ("torch_scatter", False)
+    assert second.reason.startswith("segment_sum differs from torch by")

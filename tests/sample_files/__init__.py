@@ -1,0 +1,1 @@
+"""Generators of the sample files, one module a domain."""
