@@ -49,7 +49,7 @@ def load_all(group: str) -> dict[str, Any]:
     for name, entry in _entries(group).items():
         try:
             loaded[name] = entry.load()
-        except ImportError as error:  # a broken plug-in must not take the others with it
+        except (ImportError, AttributeError) as error:  # a broken plug-in must not take the others with it
             warnings.warn(f"{group} {name!r} ({entry.value}) does not import and is left out: {error}", stacklevel=2)
     return loaded
 
@@ -60,6 +60,6 @@ def broken(group: str) -> dict[str, str]:
     for name, entry in _entries(group).items():
         try:
             entry.load()
-        except ImportError as error:
+        except (ImportError, AttributeError) as error:
             reasons[name] = f"{entry.value}: {error}"
     return reasons

@@ -17,6 +17,9 @@ MAX_Z = 118
 CLOSEST = 0.1
 """Å: two sites that are fully occupied and closer than this are one atom written twice, or a broken file."""
 
+FULLEST = 1.05
+"""Occupancies of one site that sum to more are two atoms on one site; a little over 1 is the rounding of a refinement."""
+
 MIN_VOLUME = 1e-3
 """Å³ a site."""
 
@@ -136,9 +139,7 @@ def _check(sites: Sites) -> None:
         raise ValueRangeError(where="crystal: atomic number", found=wrong, expected=f"1…{MAX_Z}", remedy="Correct the species.")
     if len(sites.node) and (int(sites.node.min()) < 0 or int(sites.node.max()) >= n):
         raise ValueRangeError(where="crystal: token_node", found=int(sites.node.max()), expected=f"0…{n - 1}", remedy="Index the sites.")
-    if bool((sites.occupancy <= 0).any()) or not bool(torch.isfinite(sites.occupancy).all()):
-        raise ValueRangeError(where="crystal: occupancy", found=float(sites.occupancy.min()), expected="> 0",
-                              remedy="Leave the species out.")
+    _check_occupancy(sites)
     given = sites.cell[sites.pbc]
     if len(given):
         # |volume|, area or length of the periodic vectors: their Gram determinant, whatever the sign of the cell.
@@ -146,6 +147,19 @@ def _check(sites: Sites) -> None:
         if extent <= MIN_VOLUME * (n if len(given) == 3 else 1):
             raise ValueRangeError(where="crystal: cell", found=f"a volume of {extent:.2g} Å^{len(given)} for {n} sites",
                                   expected=f"over {MIN_VOLUME} Å³ a site", remedy="Correct the cell parameters.")
+
+
+def _check_occupancy(sites: Sites) -> None:
+    if bool((sites.occupancy <= 0).any()) or not bool(torch.isfinite(sites.occupancy).all()):
+        raise ValueRangeError(where="crystal: occupancy", found=float(sites.occupancy.min()), expected="> 0",
+                              remedy="Leave the species out.")
+    total = scatter_sum(sites.occupancy.unsqueeze(-1), sites.node, len(sites.positions)).squeeze(-1)
+    wrong = (total > FULLEST) | (total == 0)
+    if bool(wrong.any()):
+        site = int(torch.nonzero(wrong)[0, 0])
+        found = f"occupancies that sum to {float(total[site]):.4g}" if total[site] > 0 else "no species"
+        raise ValueRangeError(where=f"crystal: site {site}", found=found, expected=f"a sum over 0 and at most {FULLEST}",
+                              remedy="Correct the occupancies, or leave the site out.")
 
 
 def _overlaps(edge_index: Tensor, distance: Tensor, weight: Tensor) -> dict[str, int]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geoembed.errors import EmptyGraphError, SchemaError, ValueRangeError
 from geoembed.graphs.bands import SDSS, SENTINEL2, place_bands
+from geoembed.graphs.kind import Kind
 from geoembed.graphs.patches import from_patches, grid_topology, induced, padding_of, to_patches
 from geoembed.schema import FIELDS, Graph, GraphBatch, Provenance, Scalar, Setting, level_of
 
@@ -216,3 +217,6 @@ def _moved(name: str, value: Tensor, order: Tensor, edges: Tensor) -> Tensor:
 def _require(ok: bool, where: str, found: str, expected: str, remedy: str) -> None:
     if not ok:
         raise ValueRangeError(where=where, found=found, expected=expected, remedy=remedy)
+
+
+KIND = Kind("grid", grid_graph)

@@ -91,7 +91,9 @@ def _frame(key: str, place: str, rows: list[str], count: int, extxyz: Any) -> Re
     if len(rows) < count + 2:
         return BadRecord(key, TruncatedFileError(where=place, found=f"{max(len(rows) - 2, 0)} lines of atoms", expected=f"{count}",
                                                  remedy="Fetch the file again."))
-    return _record(key, place, lambda: next(iter(extxyz.read_xyz(StringIO("".join(rows)), index=slice(0, 1)))))
+    # Without a line end the file may have been cut in the middle of the last number.
+    notes: dict[str, Scalar] = {} if rows[-1].endswith("\n") else {"no_line_end_at_the_end": True}
+    return _record(key, place, lambda: next(iter(extxyz.read_xyz(StringIO("".join(rows)), index=slice(0, 1)))), notes)
 
 
 def _record(key: str, where: str, parse: Callable[[], Any], notes: dict[str, Scalar] | None = None) -> Record | BadRecord:

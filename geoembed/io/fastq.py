@@ -8,11 +8,25 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from geoembed.errors import GeoembedError, TruncatedFileError, UnreadableFileError, ValueRangeError
 
 _LETTERS = re.compile(r"[A-Za-z.*-]*")
 _LOOK_AHEAD = 64
+
+
+class Entry(NamedTuple):
+    """A record of a file: its title, its letters, the line of the title, and what is wrong with it.
+
+    ``cut``: the file ends with its last line, without a line end, and nothing else says that the letters are all.
+    """
+
+    title: str
+    letters: str
+    line: int
+    error: GeoembedError | None = None
+    cut: bool = False
 
 
 class NumberedLines(Iterator[str]):
@@ -44,7 +58,7 @@ class NumberedLines(Iterator[str]):
         return [self._ahead[i] for i in range(min(count, len(self._ahead)))]
 
 
-def fastq_entries(lines: NumberedLines, where: str) -> Iterator[tuple[str, str, int, GeoembedError | None]]:
+def fastq_entries(lines: NumberedLines, where: str) -> Iterator[Entry]:
     """(title, letters, line of the title, error) of each read; after a broken one the next that looks whole goes on."""
     for line in lines:
         if not line.strip():
@@ -56,15 +70,15 @@ def fastq_entries(lines: NumberedLines, where: str) -> Iterator[tuple[str, str, 
             error: GeoembedError = UnreadableFileError(where=f"{where}: line {start}", found=repr(line.strip()[:40]),
                                                        expected="a title that starts with @", remedy="Correct that line.")
             _skip(lines)
-            yield title, "", start, error
+            yield Entry(title, "", start, error)
             continue
         letters, plus = _letters(lines)
         if plus is None:
             _skip(lines)
-            yield title, "", start, TruncatedFileError(where=place, found="no + line", expected="one after the letters",
-                                                       remedy="Fetch the file again, or leave the read out.")
+            yield Entry(title, "", start, TruncatedFileError(where=place, found="no + line", expected="one after the letters",
+                                                             remedy="Fetch the file again, or leave the read out."))
             continue
-        yield title, letters, start, _qualities(lines, title, letters, plus, place)
+        yield Entry(title, letters, start, _qualities(lines, title, letters, plus, place))
 
 
 def _letters(lines: NumberedLines) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -70,17 +71,21 @@ def pair_records(path: Path, opened: Any, head: Hdu, primary: Hdu) -> Iterator[R
 def _partner(path: Path, primary: Hdu) -> Path:
     """The PHOT file in the folder of HEAD, by PHOTFILE or by its own name, in any case, compressed or not."""
     declared = Path(primary.text("PHOTFILE").replace("\\", "/")).name  # a name, never a path
-    stem = path.name.lower().removesuffix(".gz")
-    guess = "phot".join(stem.rsplit("head", 1)) if "head" in stem else ""
-    wanted = [name.lower().removesuffix(".gz") for name in (declared, guess) if name]
-    beside = {file.name.lower().removesuffix(".gz"): file for file in sorted(path.parent.iterdir()) if file.is_file()}
-    for name in wanted:
-        if name in beside and beside[name] != path:
+    own = re.fullmatch("(.*)head(.*)", path.name, re.IGNORECASE)
+    guess = f"{own[1]}PHOT{own[2]}" if own else ""
+    wanted = {_plain(name): name for name in (guess, declared) if name}
+    beside = {_plain(file.name): file for file in sorted(path.parent.iterdir()) if file.is_file() and file != path}
+    for name in reversed(wanted):
+        if name in beside:
             return beside[name]
     raise UnreadableFileError(
         where=path, found="the HEAD table of an SNANA pair without its photometry",
-        expected=f"{' or '.join(wanted) or 'its PHOT file'} in the same folder", remedy="Put the PHOT file beside the HEAD file.",
+        expected=f"{' or '.join(wanted.values()) or 'its PHOT file'} in the same folder", remedy="Put the PHOT file beside the HEAD file.",
     )
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".gz")
 
 
 def _photometry(local: Path, named: Path) -> Any:

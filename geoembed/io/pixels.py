@@ -67,7 +67,7 @@ def decode(path: Path, reduce_to: int = 0) -> Picture:
     notes: dict[str, Scalar] = {}
     with _typed_errors(path, pillow, notes), pillow.open(path, formats=FORMATS) as image:
         width, height = image.size
-        pass
+        check_budget(path, (height, width, 3), 4, PICTURE_LIMIT)
         if reduce_to and image.format in ("JPEG", "MPO"):
             scale = min(1.0, reduce_to / max(width, height))
             image.draft(None, (int(np.ceil(width * scale)), int(np.ceil(height * scale))))

@@ -129,9 +129,9 @@ def poscar_records(lines: Iterator[str], where: str, name: str) -> Iterator[Reco
 
 def _header(lines: _Lines, comment: str) -> _Header:
     scale = _reals(lines, lines.need("the scaling factor").split(), "one or three scaling factors")
-    cell = np.array([_reals(lines, lines.need("a lattice vector").split()[:3], "three components") for _ in range(3)])
-    if len(scale) not in (1, 3) or cell.shape != (3, 3):
-        raise lines.error(f"{len(scale)} scaling factors", "one or three, and three vectors of three components")
+    if len(scale) not in (1, 3):
+        raise lines.error(f"{len(scale)} scaling factors", "one or three")
+    cell = np.stack([_vector(lines) for _ in range(3)])
     if len(scale) == 1 and scale[0] < 0:
         volume = abs(float(np.linalg.det(cell)))
         if volume == 0:
@@ -153,6 +153,13 @@ def _header(lines: _Lines, comment: str) -> _Header:
     if symbols and len(counts) != len(symbols):
         raise lines.error(f"{len(counts)} counts for {len(symbols)} symbols", "one count a symbol")
     return _Header(cell * factor, factor, counts, symbols, comment)
+
+
+def _vector(lines: _Lines) -> Array:
+    words = lines.need("a lattice vector").split()
+    if len(words) < 3:
+        raise lines.error(" ".join(words), "three components")
+    return _reals(lines, words[:3], "three components")
 
 
 def _counts(lines: _Lines, words: list[str]) -> list[int]:
@@ -189,6 +196,8 @@ def _configuration(lines: _Lines, header: _Header, mode: str, key: str) -> Recor
         if len(rows) < count:
             raise TruncatedFileError(where=f"{lines.where} [{key}]", found=f"{len(rows)} coordinate lines", expected=f"{count}",
                                      remedy="Fetch the file again, or write it again to the end.")
+        if not rows[-1].endswith("\n"):  # the end of the file, perhaps in the middle of a number
+            notes["no_line_end_at_the_end"] = True
         words = [_split(row, notes) for row in rows]
         coordinates = _coordinates(lines, words, start)
         numbers = _numbers(lines, header, [row[6 if selective else 3 :] for row in words], notes)  # the flag F is no fluorine

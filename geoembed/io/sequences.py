@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
-from geoembed.errors import EmptyGraphError, GeoembedError, UnreadableFileError, ValueRangeError
+from geoembed.errors import BudgetError, EmptyGraphError, GeoembedError, UnreadableFileError, ValueRangeError
 from geoembed.graphs.sequence import sequence_graph
-from geoembed.io.budget import check_budget
-from geoembed.io.fastq import NumberedLines, fastq_entries
+from geoembed.io.budget import LIMIT
+from geoembed.io.fastq import Entry, NumberedLines, fastq_entries
 from geoembed.io.opener import open_stream
 from geoembed.io.record import BadRecord, Record
 from geoembed.schema import Graph, Scalar
@@ -21,7 +21,7 @@ _BLANKS = str.maketrans("", "", " \t\r\n\v\f")
 _PROTEIN = frozenset("EFILPQZXJO*")
 _FASTQ = re.compile(rb"@[^\r\n]*\r?\n[A-Za-z.*\- \t\r\n]*\r?\n?\+")
 _COMMENTS = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:[ \t]*(?:[#;][^\r\n]*)?[\r\n]+)*")
-_BYTES_A_BASE = 256  # of a chain graph with its edges
+_LONGEST = LIMIT // 256  # letters; a chain graph with its edges takes some 256 bytes a base
 _LONGEST_LINE = 1 << 26
 
 
@@ -48,14 +48,22 @@ class Sequences:
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """One record a sequence; a file whose first ten records are all no nucleotides is refused as a whole."""
         items = _records(path)
-        first = list(islice(items, 10))
+        first: list[Record | BadRecord] = []
+        broken: GeoembedError | None = None
+        try:
+            first.extend(islice(items, 10))
+        except GeoembedError as error:  # a break in the stream: raised again when its place is reached
+            broken = error
         others = [item for item in first if isinstance(item, BadRecord) and isinstance(item.error, NotNucleotidesError)]
         if first and len(others) == len(first):
             raise UnreadableFileError(
                 where=path, found=str(others[0].error).partition("found ")[2].partition(";")[0], expected="nucleotide sequences",
                 remedy="Proteins and qualities are other data; give the nucleotides.",
             ) from others[0].error
-        yield from chain(first, items)
+        yield from first
+        if broken is not None:
+            raise broken
+        yield from items
 
     def to_graph(self, record: Record) -> Graph:
         """The sequence as a chain of bases."""
@@ -76,17 +84,19 @@ def _records(path: Path) -> Iterator[Record | BadRecord]:
         text = io.TextIOWrapper(stream, encoding="latin-1")
         lines = NumberedLines(iter(lambda: text.readline(_LONGEST_LINE), ""))
         found = False
-        for number, (title, letters, line, error) in enumerate(_entries(lines, str(path)), 1):
+        for number, entry in enumerate(_entries(lines, str(path)), 1):
             found = True
-            words = title.split()
+            words = entry.title.split()
             key = words[0].encode("latin-1").decode("utf-8", "replace") if words else f"record-{number}"
-            where = f"{path}: record {number} ({key}, line {line})"
-            yield nucleotide_record(key, letters, where) if error is None else BadRecord(key, error)
+            if entry.error is not None:
+                yield BadRecord(key, entry.error)
+                continue
+            record = nucleotide_record(key, entry.letters, f"{path}: record {number} ({key}, line {entry.line})")
+            if entry.cut and isinstance(record, Record):
+                record = Record(key, record.payload, {**record.notes, "no_line_end_at_the_end": True})
+            yield record
         if not found:
             raise EmptyGraphError(where=path, found="no sequence", expected="at least one", remedy="Leave the file out.")
-
-
-Entry = tuple[str, str, int, GeoembedError | None]
 
 
 def _entries(lines: NumberedLines, where: str) -> Iterator[Entry]:
@@ -109,18 +119,19 @@ def _fasta(lines: NumberedLines, where: str) -> Iterator[Entry]:
     title, start, size = next(lines).strip()[1:], lines.number, 0
     parts: list[str] = []
     error: GeoembedError | None = None
+    line = "\n"
     for line in lines:
         if line.startswith(">"):
-            yield title, "".join(parts), start, error
+            yield Entry(title, "".join(parts), start, error)
             title, start, parts, size, error = line.strip()[1:], lines.number, [], 0, None
         elif not line.startswith(";") and error is None:
             size += len(line)
             parts.append(line.rstrip("\r\n"))
-            try:
-                check_budget(f"{where}: line {lines.number}", (size,), _BYTES_A_BASE)
-            except GeoembedError as too_long:
-                error, parts = too_long, []
-    yield title, "".join(parts), start, error
+            if size > _LONGEST:
+                parts = []
+                error = BudgetError(where=f"{where}: line {lines.number}", found=f"more than {_LONGEST} letters in one sequence",
+                                    expected="a gene or a read", remedy="Split the sequence.")
+    yield Entry(title, "".join(parts), start, error, not line.endswith("\n"))
 
 
 def nucleotide_record(key: str, letters: str, where: str) -> Record | BadRecord:

@@ -122,6 +122,8 @@ def _record(block: _Block, path: Path) -> Record:
 
 def _table(block: _Block, where: str) -> tuple[pd.DataFrame, dict[str, Scalar]]:
     """Photometry columns of a block, as text, and what is odd about its rows."""
+    tokens = [row.split() for row in block.rows]
+    notes = _count_notes(block, where)
     names = block.header.get("VARLIST", "").split()
     lower = {name.lower() for name in names}
     if "mjd" not in lower or not lower & {"fluxcal", "mag"}:
@@ -129,13 +131,6 @@ def _table(block: _Block, where: str) -> tuple[pd.DataFrame, dict[str, Scalar]]:
             where=where, found=f"VARLIST: {' '.join(names) or 'absent'}", expected="MJD with FLUXCAL or MAG",
             remedy="Give a light-curve file with its VARLIST line.",
         )
-    tokens = [row.split() for row in block.rows]
-    notes: dict[str, Scalar] = {} if block.ended else {"no_end_mark": True}
-    declared = block.header.get("NOBS", "").split()
-    if declared and declared[0].isdecimal() and int(declared[0]) != len(tokens):
-        if len(tokens) < int(declared[0]) and not block.ended:
-            raise _truncated(where, f"{len(tokens)} OBS rows and no END", f"{declared[0]} rows (NOBS)")
-        notes["nobs_mismatch"] = f"NOBS {declared[0]}, {len(tokens)} rows"
     widths = {len(row) for row in tokens} or {len(names)}
     width = len(names)
     if len(widths) == 1 and min(widths) < width and block.header.get("NVAR", "").split()[:1] == [str(min(widths))]:
@@ -151,6 +146,17 @@ def _table(block: _Block, where: str) -> tuple[pd.DataFrame, dict[str, Scalar]]:
         )
     table = pd.DataFrame(tokens, columns=names[:width], dtype=object)
     return table[[name for name in table.columns if name.lower() in _PHOTOMETRY]], notes
+
+
+def _count_notes(block: _Block, where: str) -> dict[str, Scalar]:
+    """Notes of a missing END and of a NOBS that is not the count of rows; both together, with rows missing, are a cut file."""
+    notes: dict[str, Scalar] = {} if block.ended else {"no_end_mark": True}
+    rows, declared = len(block.rows), block.header.get("NOBS", "").split()
+    if declared and declared[0].isdecimal() and int(declared[0]) != rows:
+        if rows < int(declared[0]) and not block.ended:
+            raise _truncated(where, f"{rows} OBS rows and no END", f"{declared[0]} rows (NOBS)")
+        notes["nobs_mismatch"] = f"NOBS {declared[0]}, {rows} rows"
+    return notes
 
 
 def _truncated(where: str, found: str, expected: str) -> TruncatedFileError:

@@ -108,6 +108,6 @@ class Graph(Data):  # type: ignore[misc]
         name = " ".join(part for part in (origin.modality or origin.kind, origin.record) if part)
         facts = [f"{self.num_nodes} nodes", f"{self.num_edges} edges"]
         plain = {key: value for key, value in origin.settings.items() if isinstance(value, str | int | float) and value}  # set and single
-        facts += [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in plain.items()]
+        facts += [f"{key} {round(value, 4)}" if isinstance(value, float) else f"{key} {value}" for key, value in plain.items()]
         return f"Graph({name}: {', '.join(facts)})"
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-SAMPLES_DRAWN = 3000
+SAMPLES_DRAWN = 2000
 LETTERS_DRAWN = 33
 ZOOMED = 24
 """Pixels of a spectrum whose links are drawn in the small picture."""

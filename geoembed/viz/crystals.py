@@ -128,7 +128,7 @@ def _near_edges(graph: Graph) -> tuple[Ints, Ints, Ints]:
 
 def _balls(graph: Graph, node: Ints, atoms: Floats, scale: float, ax: Axes) -> dict[int, str]:
     """Draw the atoms, far ones first; returns the colors of the elements."""
-    numbers = sorted({int(z) for z in graph.token[:, 0]})
+    numbers = np.unique(_array(graph.token[:, 0])).tolist()
     colors = element_colors(numbers)
     main = _main_elements(graph)
     radius = 0.20 + 0.07 * (np.searchsorted(_NOBLE, main) + 1)  # Å: by period, small enough that sticks are seen

@@ -77,16 +77,16 @@ def topology(graph: Graph) -> Topology:
     >>> topology(chain_graph([0.0, 1.0, 3.0], [5.0, 6.0, 7.0], offsets=(1,))).degree
     (1, 1.0, 2)
     """
-    # Without attributes: only links count here
-    network = nx.MultiDiGraph()
-    network.add_nodes_from(range(int(graph.num_nodes or 0)))
-    if "edge_index" in graph:
-        network.add_edges_from(graph.edge_index.T.tolist())
-    degrees = np.array([degree for _, degree in network.in_degree()] or [0])
+    nodes = int(graph.num_nodes or 0)
+    ends = graph.edge_index.numpy() if "edge_index" in graph else np.empty((2, 0), dtype=np.int64)
+    pairs = np.unique(ends, axis=1)
+    network = nx.Graph()  # without attributes or repeated links, which are half of the cost of a large graph
+    network.add_nodes_from(range(nodes))
+    network.add_edges_from(np.unique(np.sort(pairs, axis=0), axis=1).T.tolist())
+    degrees = np.bincount(ends[1], minlength=nodes) if nodes else np.zeros(1, dtype=np.int64)
     return Topology(
-        nodes=network.number_of_nodes(), edges=network.number_of_edges(),
-        components=nx.number_weakly_connected_components(network), isolated=nx.number_of_isolates(network),
-        loops=nx.number_of_selfloops(network), parallel=network.number_of_edges() - nx.DiGraph(network).number_of_edges(),
+        nodes=nodes, edges=ends.shape[1], components=nx.number_connected_components(network), isolated=nx.number_of_isolates(network),
+        loops=int((ends[0] == ends[1]).sum()), parallel=ends.shape[1] - pairs.shape[1],
         degree=(int(degrees.min()), float(np.median(degrees)), int(degrees.max())),
     )
 

@@ -219,6 +219,29 @@ def test_an_ogg_whose_last_page_lacks_its_end_is_truncated(tmp_path):
         list(Audio().records(path))
 
 
+def test_an_mp3_without_a_count_is_truncated_where_its_last_frame_is_cut(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, sine(2.0), 48_000, format="MP3", subtype="MPEG_LAYER_III")
+    data = path.read_bytes()
+    path.write_bytes(data[mp3_frame(data[:4]) :])  # the first frame holds the Xing header, with the counts
+    assert len(list(Audio().records(path))) == 1
+    path.write_bytes(data[mp3_frame(data[:4]) : -1])
+    with pytest.raises(TruncatedFileError, match="last MPEG frame"):
+        list(Audio().records(path))
+
+
+def test_an_mp3_with_a_count_is_truncated_where_whole_frames_are_missing(tmp_path):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, sine(2.0), 48_000, format="MP3", subtype="MPEG_LAYER_III")
+    data, ends = path.read_bytes(), [0]
+    while (length := mp3_frame(data[ends[-1] :][:4])) is not None:
+        ends.append(ends[-1] + length)
+    assert ends[-1] == len(data)
+    path.write_bytes(data[: ends[-2]])
+    with pytest.raises(TruncatedFileError, match="Xing header"):
+        list(Audio().records(path))
+
+
 def test_damage_in_the_middle_of_a_flac_is_a_typed_error(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.random.default_rng(0).normal(size=480_000) * 0.1, 48_000)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import dnaio
 import pytest
@@ -35,8 +37,13 @@ def error_of(record: Record | BadRecord) -> Exception:
     return record.error
 
 
-@given(st.lists(st.text(LETTERS, min_size=1, max_size=200), min_size=1, max_size=8), st.integers(1, 80), st.sampled_from(["\n", "\r\n"]))
-def test_fasta_of_any_line_length_is_read_as_dnaio_reads_it(tmp_path_factory: pytest.TempPathFactory, sequences: list[str], width: int, end: str) -> None:
+ENDS = st.sampled_from(["\n", "\r\n"])
+
+
+@given(st.lists(st.text(LETTERS, min_size=1, max_size=200), min_size=1, max_size=8), st.integers(1, 80), ENDS)
+def test_fasta_of_any_line_length_is_read_as_dnaio_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, sequences: list[str], width: int, end: str
+) -> None:
     path = tmp_path_factory.mktemp("fasta") / "x.fasta"
     path.write_bytes("".join(f">s{i} about{end}" + "".join(text[j : j + width] + end for j in range(0, len(text), width))
                              for i, text in enumerate(sequences)).encode())
@@ -45,10 +52,13 @@ def test_fasta_of_any_line_length_is_read_as_dnaio_reads_it(tmp_path_factory: py
 
 
 @given(st.lists(st.text(LETTERS, min_size=1, max_size=60), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_fastq_is_read_as_dnaio_reads_it_whatever_its_qualities(tmp_path_factory: pytest.TempPathFactory, sequences: list[str], random: object) -> None:
+def test_fastq_is_read_as_dnaio_reads_it_whatever_its_qualities(
+    tmp_path_factory: pytest.TempPathFactory, sequences: list[str], random: Random
+) -> None:
     path = tmp_path_factory.mktemp("fastq") / "x.fastq"
-    qualities = ["".join(chr(random.randint(33, 126)) for _ in text) for text in sequences]  # type: ignore[attr-defined]
-    path.write_text("".join(f"@r{i} x\n{text}\n+\n{quality}\n" for i, (text, quality) in enumerate(zip(sequences, qualities, strict=True))))
+    qualities = ["".join(chr(random.randint(33, 126)) for _ in text) for text in sequences]
+    reads = enumerate(zip(sequences, qualities, strict=True))
+    path.write_text("".join(f"@r{i} x\n{text}\n+\n{quality}\n" for i, (text, quality) in reads))
     with dnaio.open(path) as reference:
         assert pairs(list(Sequences().records(path))) == [(one.name.split()[0], one.sequence) for one in reference]
 
@@ -78,10 +88,14 @@ def test_titles_give_keys_and_repeated_ones_are_numbered(tmp_path: Path) -> None
     assert [graph.record for graph in read(path, on_error="raise")] == ["a", "a#2", "record-3", "κ"]
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: gzip.compress(data[:9]) + gzip.compress(data[9:])])
-def test_any_compression_gives_the_same_records(tmp_path: Path, pack: object) -> None:
+def two_members(data: bytes) -> bytes:
+    return gzip.compress(data[:9]) + gzip.compress(data[9:])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, two_members])
+def test_any_compression_gives_the_same_records(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     content = b">a\nACGT\n>b\nTTTT\n"
-    assert pairs(records(tmp_path, pack(content), "x.fa.packed")) == [("a", "ACGT"), ("b", "TTTT")]  # type: ignore[operator]
+    assert pairs(records(tmp_path, pack(content), "x.fa.packed")) == [("a", "ACGT"), ("b", "TTTT")]
 
 
 def test_an_empty_record_is_left_out_and_the_rest_read(tmp_path: Path) -> None:
@@ -98,7 +112,8 @@ def test_one_protein_among_nucleotides_is_left_out_with_its_place(tmp_path: Path
 
 
 @pytest.mark.parametrize(("text", "match"), [
-    (">p\nMENLNMDLLYMAAAV\n>q\nMENL*\n", "the amino acids.*give the nucleotides"), (">a\n1 2 3 4\n>b\n42 41\n", "numbers, as in a QUAL file"),
+    (">p\nMENLNMDLLYMAAAV\n>q\nMENL*\n", "the amino acids.*give the nucleotides"),
+    (">a\n1 2 3 4\n>b\n42 41\n", "numbers, as in a QUAL file"),
 ])
 def test_a_file_of_something_else_is_one_error(tmp_path: Path, text: str, match: str) -> None:
     with pytest.raises(UnreadableFileError, match=match):
@@ -108,7 +123,7 @@ def test_a_file_of_something_else_is_one_error(tmp_path: Path, text: str, match:
 def test_letters_before_a_title_a_trace_and_an_empty_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match=r"line 1: found 'ACGT'.*Put a title before it"):
         records(tmp_path, "ACGT\n>a\nA\n")
-    with pytest.raises(UnreadableFileError, match="Sanger trace.*Export the base calls"):
+    with pytest.raises(UnreadableFileError, match=r"Sanger trace.*Export the base calls"):
         records(tmp_path, b"ABIF\0\1", "x.ab1")
     with pytest.raises(EmptyGraphError, match="no sequence"):
         records(tmp_path, "# only a comment\n\n")
@@ -120,10 +135,11 @@ BROKEN = {
     "long qualities": ("@b\nACGTA\n+\nIIIIIIII\n", ValueRangeError, "8 qualities on the first line; expected 5"),
     "two quality lines": ("@b\nACGTA\n+\nIIIII\nIIIII\n", ValueRangeError, "more lines after its qualities"),
     "another title": ("@b\nACGTA\n+c\nIIIII\n", ValueRangeError, r"the title 'c' on the \+ line"),
-    "a zero byte": ("@b\nACGTA\n+\nII\0II\n", ValueRangeError, "byte 0x00"), "an escape": ("@b\nACGTA\n+\nII\x1bII\n", ValueRangeError, "byte 0x1b"),
+    "a zero byte": ("@b\nACGTA\n+\nII\0II\n", ValueRangeError, "byte 0x00"),
+    "an escape": ("@b\nACGTA\n+\nII\x1bII\n", ValueRangeError, "byte 0x1b"),
     "blanks": ("@b\nAC GT\n+\nIIIII\n", ValueRangeError, "blanks in the letters"),
     "no plus": ("@b\nACGTA\n", TruncatedFileError, r"no \+ line"), "no letters": ("@b\n\n+\n\n", EmptyGraphError, "no nucleotide"),
-    "a stray line": ("IIIII\n", UnreadableFileError, "a title that starts with @"),
+    "a stray line": ("\nIIIII\n", UnreadableFileError, "a title that starts with @"),
     "a letter that is none": ("@b\nAC!TA\n+\nIIIII\n", ValueRangeError, "'!', first at position 3"),
 }
 
@@ -134,7 +150,7 @@ def test_a_broken_read_costs_itself_only(tmp_path: Path, fault: str) -> None:
     found = records(tmp_path, READ.format(1) + READ.format(2) + text + READ.format(3) + READ.format(4), "x.fastq")
     bad = [record for record in found if isinstance(record, BadRecord)]
     good = [record.key for record in found if isinstance(record, Record)]
-    assert (len(bad), good) == ((1, ["r1", "r2", "r3", "r4"]) if fault != "a stray line" else (1, ["r1", "r3", "r4"]))
+    assert (len(bad), good) == (1, ["r1", "r2", "r3", "r4"])
     with pytest.raises(kind, match=match):
         raise error_of(bad[0])
 
@@ -149,7 +165,7 @@ def test_a_read_that_the_end_cuts_is_named(tmp_path: Path) -> None:
 
 def test_a_chromosome_is_refused_and_what_follows_is_read(tmp_path: Path) -> None:
     found = records(tmp_path, ">a\nACGT\n>chr\n" + ("ACGT" * 250_000 + "\n") * 9 + ">b\nTT\n")
-    with pytest.raises(BudgetError, match="Split the record"):
+    with pytest.raises(BudgetError, match=r"more than \d+ letters in one sequence.*Split the sequence"):
         raise error_of(found[1])
     assert [record.key for record in found] == ["a", "chr", "b"]
     assert isinstance(found[2], Record)

@@ -158,3 +158,10 @@ def test_no_samples_and_no_rate_are_refused():
         log_mel(torch.empty(0), 8000)
     with pytest.raises(ValueRangeError, match="header"):
         log_mel(torch.ones(10), 100)
+
+
+def test_cells_begin_at_rounded_samples_where_a_step_is_no_whole_number():
+    # 15 ms at 44,100 Hz are 661.5 samples: cells begin at 0, 662 (half to even), 1323
+    for length, cells in ((662, 1), (663, 2), (1323, 2), (1324, 3)):
+        _, measured = log_mel(torch.zeros(length), 44_100, frames=4)
+        assert int(measured[0].sum()) == cells

@@ -137,7 +137,8 @@ class _Curves:
         if self.is_flux and self.has_error:
             both = np.isin(self.value.values, _NO_FLUX_WITHOUT_ERROR) & ~(self.error.values > 0)
             self.value.values[both] = np.nan
-        self.error.values[~(self.error.values > 0)] = np.nan  # an error of 0 or less measures nothing
+        # An error of 0 or less measures nothing; infinities stay for the check of the rows.
+        self.error.values[~(self.error.values > 0) & ~np.isinf(self.error.values)] = np.nan
         self.zero_point = _ZERO_POINTS.get(name.strip().lower(), ZERO_POINT) if self.is_flux else None
         self.assumed = self.is_flux and name.strip().lower() not in _ZERO_POINTS and not self._calibrated(table)
         self.relative = self.assumed and _is_relative(self.value.values)

@@ -39,7 +39,7 @@ def test_a_missing_sequence_is_none_in_any_spelling() -> None:
     assert [type(record).__name__ for record in found] == ["Record"] + ["BadRecord"] * 5
     for bad in found[1:5]:
         assert isinstance(bad, BadRecord)
-        with pytest.raises(EmptyGraphError, match="no sequence.*Leave the row out"):
+        with pytest.raises(EmptyGraphError, match=r"no sequence.*Leave the row out"):
             raise bad.error
     assert isinstance(found[5], BadRecord)
     with pytest.raises(ValueRangeError, match=r"row 15 \(f\): found the amino acids EL"):

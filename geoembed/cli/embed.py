@@ -1,0 +1,35 @@
+"""``geoembed embed``: files or a store to a table of vectors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def embed(
+    files: Annotated[list[str], typer.Argument(help="Files, folders, URLs, or stores made by geoembed build.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder of the table.")] = "table",
+    encoder: Annotated[str | None, typer.Option(help="Encoder by name (geoembed list); by default that of each sort of graph.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Name or folder of saved weights; without, weights are random.")] = None,
+    workers: Annotated[int, typer.Option("--workers", "-n", min=1, help="Parsing processes.")] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; by default a GPU where there is one.")] = None,
+    seconds: Annotated[float, typer.Option(help="Longest time that a file may take without another record.")] = 300.0,
+    memory: Annotated[float, typer.Option(help="Memory that a file may take [GiB].")] = 4.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+) -> None:
+    """Files or a store to a table of unit vectors; what is broken is listed with its reason.
+
+    Example: geoembed embed crystals/ events.root -o table --workers 2
+    """
+    from geoembed.cli.console import console, finish, progress_bar, quiet_libraries
+    from geoembed.pipeline import Limits
+    from geoembed.pipeline import embed as run
+
+    quiet_libraries()
+    limits = Limits(seconds=seconds, memory_gib=memory)
+    with progress_bar("embedding") as progress:
+        report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device)
+    if any("random" in state for state in report.encoders.values()):
+        console(stderr=True).print("Weights are random: distances show structure, not learned meaning. Give trained ones with --weights.")
+    raise typer.Exit(finish(report, out, as_json))
