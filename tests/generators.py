@@ -14,10 +14,38 @@ from geoembed.graphs.grid import grid_graph
 from geoembed.graphs.sphere import sphere_graph
 from geoembed.schema import Graph
 from numpy.typing import NDArray
+from pymatgen.core import Structure
 from torch import Tensor
 
 Array = NDArray[np.float64]
 EVERY_KIND = ("crystal", "disordered", "event", "jet", "image", "field", "light_curve", "spectrum", "sequence")
+
+
+_FCC, _BCC = np.ones((3, 3)) - np.eye(3), np.ones((3, 3)) - 2 * np.eye(3)
+_U = 0.305  # of rutile's oxygen
+CRYSTALS: dict[str, tuple[Array, list[str], list[list[float]]]] = {
+    # Lattice vectors [Å], species, fractional coordinates: shells that hold more sites than k = 12 would cut off, or exactly as many.
+    "simple cubic Po": (3.34 * np.eye(3), ["Po"], [[0, 0, 0]]),
+    "bcc Fe": (1.43 * _BCC, ["Fe"], [[0, 0, 0]]),
+    "fcc Cu": (1.805 * _FCC, ["Cu"], [[0, 0, 0]]),
+    "diamond": (1.785 * _FCC, ["C", "C"], [[0, 0, 0], [0.25] * 3]),
+    "hcp Mg": (np.array([[3.21, 0, 0], [-1.605, 3.21 * sqrt(0.75), 0], [0, 0, 5.21]]), ["Mg"] * 2,
+               [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]]),
+    "rock salt": (2.82 * _FCC, ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]),
+    "CsCl": (4.12 * np.eye(3), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3]),
+    "fluorite": (2.73 * _FCC, ["Ca", "F", "F"], [[0, 0, 0], [0.25] * 3, [0.75] * 3]),
+    "perovskite": (3.905 * np.eye(3), ["Sr", "Ti", "O", "O", "O"], [[0, 0, 0], [0.5] * 3, [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]),
+    "rutile": (np.diag([4.59, 4.59, 2.96]), ["Ti"] * 2 + ["O"] * 4,
+               [[0, 0, 0], [0.5] * 3, [_U, _U, 0], [-_U, -_U, 0], [0.5 + _U, 0.5 - _U, 0.5], [0.5 - _U, 0.5 + _U, 0.5]]),
+    "quartz": (np.array([[4.913, 0, 0], [-2.4565, 4.913 * sqrt(0.75), 0], [0, 0, 5.405]]), ["Si"] * 3 + ["O"] * 6,
+               [[0, 0.4697, 1 / 3], [0.5303, 0.5303, 0], [0.4697, 0, 2 / 3], [0.2669, 0.4135, 0.21423], [0.5865, 0.8534, 0.8809],
+                [0.7331, 0.1466, 0.45243], [0.8534, 0.5865, 0.1191], [0.4135, 0.2669, 0.78577], [0.1466, 0.7331, 0.54757]]),
+}
+
+
+def crystal(name: str) -> Structure:
+    """One of ``CRYSTALS``."""
+    return Structure(*CRYSTALS[name])
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -43,7 +71,7 @@ def random_cells(rng: np.random.Generator, low: float = 17.0, high: float = 160.
 
 
 def brute_force(positions: Array, cell: Array, pbc: NDArray[np.bool_], cutoff: float) -> set[tuple[int, ...]]:
-    """Directed pairs (source, target, shift) not farther than ``cutoff``, to 1e-8 Å: sites wrapped into the cell, every image that can reach.
+    """Directed pairs (source, target, shift) not farther than ``cutoff``, to 1e-8 Å: every image of the wrapped sites that can reach.
 
     An own derivation: the images to visit follow from the longest distance in the wrapped cell, not from its spread.
     """

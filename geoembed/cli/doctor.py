@@ -10,8 +10,8 @@ import typer
 
 EXTRAS = {
     "materials": ("ase", "gemmi"), "particles": ("uproot", "awkward", "h5py"),
-    "climate": ("xarray", "netCDF4", "h5netcdf", "zarr", "cfgrib", "eccodes"), "satellite": ("rasterio", "PIL"),
-    "astronomy": ("astropy", "PIL", "h5py"), "ecology": ("PIL", "soundfile", "soxr", "dnaio"), "plot": ("matplotlib",),
+    "climate": ("xarray", "netCDF4", "h5py", "zarr", "eccodes"), "satellite": ("rasterio", "PIL"),
+    "astronomy": ("astropy", "PIL", "h5py"), "ecology": ("PIL", "soundfile"), "plot": ("matplotlib",),
 }
 CORE = ("geoembed", "torch", "torch-geometric", "numpy", "pymatgen", "e3nn", "networkx", "pyarrow", "safetensors")
 

@@ -26,6 +26,7 @@ _LAMMPS = re.compile(rb"^\s*\d+\s+atoms\b", re.MULTILINE)
 _XYZ = re.compile(rb"\s*\d+[ \t]*\r?\n[^\n]*\n[ \t]*(?:[A-Z][a-z]?|\d{1,3})\w*(?:[ \t]+[+-]?\.?\d\S*){3}")
 _PARSER_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, NameError, OSError, EOFError,
                   StopIteration, RuntimeError)
+_MASS_TOLERANCE = 0.5  # u; rounding of masses stays below, a bead or another unit rarely does
 _SINGLE = "structure"  # key of the record of a file that holds one; a temporary copy has no name worth keeping
 
 
@@ -158,8 +159,18 @@ def _lammps_data(text: str, path: Path) -> Record | BadRecord:
             where=f"{path}: elements", found="atom types without masses", expected="a section Masses",
             remedy="Write the data file with its masses: types alone do not say what the atoms are.",
         ))
-    read = require("ase.io.lammpsdata", "materials").read_lammps_data
-    return _record(_SINGLE, str(path), lambda: read(StringIO(text)), {"elements_from_masses": True})
+    return _record(_SINGLE, str(path), lambda: _by_mass(text, path), {"elements_from_masses": True})
+
+
+def _by_mass(text: str, path: Path) -> Any:
+    """Atoms of a LAMMPS data file whose masses are those of elements; beads of a coarse-grained model are not."""
+    atoms = require("ase.io.lammpsdata", "materials").read_lammps_data(StringIO(text))
+    off = abs(atoms.get_masses() - require("ase.data", "materials").atomic_masses[atoms.numbers])
+    if off.max(initial=0.0) > _MASS_TOLERANCE and not (atoms.numbers[off > _MASS_TOLERANCE] == 1).all():  # deuterium, tritium
+        mass = float(atoms.get_masses()[off.argmax()])
+        raise UnknownNameError(where=f"{path}: Masses", found=f"{mass:g} u", expected=f"the mass of an element (to {_MASS_TOLERANCE} u)",
+                               remedy="Leave models without atoms out, or correct the masses.")
+    return atoms
 
 
 def _dump(lines: IO[str], path: Path) -> Iterator[Record | BadRecord]:

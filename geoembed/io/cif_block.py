@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -122,37 +122,59 @@ def _numbers(texts: list[str], tags: list[str] | str, where: str) -> Array:
     return numbers
 
 
-def _rows(items: BlockItems, tags: tuple[str, ...], formula: dict[str, float], where: str) -> Rows:
-    """Atom-site rows that stand for atoms: dummies and placeholders left out, species and coordinates checked."""
-    columns = [items.column(tag) for tag in tags]
-    count = len(columns[0])
-    labels = items.column("_atom_site_label")
-    types = items.column("_atom_site_type_symbol")
-    if not count or any(len(column) != count for column in columns):
-        raise EmptyGraphError(where=where, found=f"{[len(column) for column in columns]} values of {', '.join(tags)}",
-                              expected="fractional coordinates of at least one site", remedy="Give them, or leave the block out.")
-    if not labels and not types:
+class _Loop(NamedTuple):
+    """The atom-site loop as text, each column of one length or empty."""
+
+    tags: tuple[str, ...]
+    coordinates: list[list[str]]
+    labels: list[str]
+    types: list[str]
+    occupancy: list[str]
+    flags: list[str]
+    hydrogens: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """What a person calls the rows."""
+        return self.labels or self.types
+
+
+def _loop(items: BlockItems, tags: tuple[str, ...], where: str) -> _Loop:
+    named = ("_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy", "_atom_site_calc_flag",
+             "_atom_site_attached_hydrogens")
+    coordinates, others = [items.column(tag) for tag in tags], [items.column(tag) for tag in named]
+    count = len(coordinates[0])
+    lengths = {len(column) for column in coordinates} | {len(column) for column in others if column}
+    if not count or lengths != {count}:
+        raise EmptyGraphError(where=where, found=f"{[len(column) for column in coordinates]} values of {', '.join(tags)}",
+                              expected="the coordinates of every site", remedy="Give them, or leave the block out.")
+    if not others[0] and not others[1]:
         raise UnknownNameError(where=where, found="neither _atom_site_label nor _atom_site_type_symbol",
                                expected="element symbols", remedy="Add a column with the element of each site.")
-    names = labels or types
-    occupancy = items.column("_atom_site_occupancy") or ["1"] * count
-    flags = items.column("_atom_site_calc_flag") or [""] * count
+    return _Loop(tags, coordinates, *others)
+
+
+def _rows(items: BlockItems, tags: tuple[str, ...], formula: dict[str, float], where: str) -> Rows:
+    """Atom-site rows that stand for atoms: dummies and placeholders left out, species and coordinates checked."""
+    loop = _loop(items, tags, where)
     notes: Counter[str] = Counter()
     chosen: list[int] = []
     species: list[checks.Species] = []
     elements = frozenset(formula)
-    for i in range(count):
-        found = _species(types[i] if types else "", labels[i] if labels else "", elements, notes)
-        if flags[i] == "dum" or (not found and names[i] in _NULL):
+    for i, name in enumerate(loop.names):
+        kind = loop.types[i] if loop.types else ""
+        found = _species(kind, loop.labels[i] if loop.labels else "?", elements, notes)
+        if (loop.flags and loop.flags[i] == "dum") or (not found and name in _NULL):
             notes["dummy_sites_left_out"] += 1
         elif not found:
-            raise checks.unknown_symbol(f"{where}: site {names[i]}", types[i] if types and types[i] not in _NULL else names[i])
-        elif all(one.number == 1 for one in found) and "?" in [column[i] for column in columns]:
+            raise checks.unknown_symbol(f"{where}: site {name}", kind if kind and kind not in _NULL else name)
+        elif all(one.number == 1 for one in found) and any(column[i] == "?" for column in loop.coordinates):
             notes["hydrogens_without_coordinates"] += 1  # as good as not listed, which is common for hydrogen
         else:
             chosen += [i] * len(found)
             species += found
-    return _checked(chosen, species, names, columns, tags, occupancy, notes, where, items)
+    notes["implicit_hydrogens"] = sum(text not in _NULL and text.strip("0.") != "" for text in loop.hydrogens)
+    return _checked(loop, chosen, species, notes, where)
 
 
 def _species(kind: str, label: str, formula: frozenset[str], notes: Counter[str]) -> tuple[checks.Species, ...]:
@@ -168,33 +190,28 @@ def _species(kind: str, label: str, formula: frozenset[str], notes: Counter[str]
     return found
 
 
-def _checked(
-    chosen: list[int], species: list[checks.Species], names: list[str], columns: list[list[str]], tags: tuple[str, ...],
-    occupancy: list[str], notes: Counter[str], where: str, items: BlockItems,
-) -> Rows:
+def _checked(loop: _Loop, chosen: list[int], species: list[checks.Species], notes: Counter[str], where: str) -> Rows:
     """Numbers of the chosen rows; null occupancy is 1 and a dot as a coordinate is 0 (as ICSD writes it), both noted."""
-    share = [occupancy[i] for i in chosen]
-    notes["occupancy_assumed_1"] += sum(text in _NULL for text in share)
-    amount = _numbers(["1" if text in _NULL else text for text in share], "_atom_site_occupancy", where)
-    amount = amount * np.array([one.share for one in species])
-    if (amount < 0).any():
-        worst = int(amount.argmin())
-        raise ValueRangeError(where=f"{where}: site {names[chosen[worst]]}", found=f"an occupancy of {amount[worst]:.4g}",
+    texts = [loop.occupancy[i] for i in chosen] if loop.occupancy else ["1"] * len(chosen)
+    notes["occupancy_assumed_1"] = sum(text in _NULL for text in texts)
+    occupancy = _numbers(["1" if text in _NULL else text for text in texts], "_atom_site_occupancy", where)
+    occupancy = occupancy * np.array([one.share for one in species])
+    if (occupancy < 0).any():
+        worst = int(occupancy.argmin())
+        raise ValueRangeError(where=f"{where}: site {loop.names[chosen[worst]]}", found=f"an occupancy of {occupancy[worst]:.4g}",
                               expected="0…1", remedy="Correct the occupancy.")
-    texts = [[column[i] for i in chosen] for column in columns]
-    notes["dots_read_as_zero"] += sum(text == "." for column in texts for text in column)
-    coordinates = np.column_stack([
-        _numbers(["0" if text == "." else text for text in column], tag, where) for column, tag in zip(texts, tags, strict=True)
-    ]).reshape(-1, 3)
-    kept = amount > 0
-    notes["empty_sites_left_out"] += int((~kept).sum())
-    attached = items.column("_atom_site_attached_hydrogens")
-    notes["implicit_hydrogens"] += sum(text not in _NULL and text.strip("0.") != "" for text in attached)
+    coordinates = np.empty((len(chosen), 3))
+    for axis, (column, tag) in enumerate(zip(loop.coordinates, loop.tags, strict=True)):
+        values = [column[i] for i in chosen]
+        notes["dots_read_as_zero"] += values.count(".")
+        coordinates[:, axis] = _numbers(["0" if text == "." else text for text in values], tag, where)
+    kept = occupancy > 0
+    notes["empty_sites_left_out"] = int((~kept).sum())
     if not kept.any():
         raise EmptyGraphError(where=where, found="no occupied site", expected="at least one", remedy="Leave the block out.")
     numbers = np.array([one.number for one in species], dtype=np.int64)
-    return Rows([names[i] for i, keep in zip(chosen, kept, strict=True) if keep], numbers[kept], coordinates[kept], amount[kept],
-                {name: count for name, count in notes.items() if count})
+    return Rows([loop.names[i] for i, keep in zip(chosen, kept, strict=True) if keep], numbers[kept], coordinates[kept],
+                occupancy[kept], {name: count for name, count in notes.items() if count})
 
 
 def _operations(items: BlockItems, notes: dict[str, Scalar], where: str) -> tuple[Array, Array]:

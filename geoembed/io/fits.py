@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +66,9 @@ def _records(local: Path, path: Path) -> Iterator[Record | BadRecord]:
             remedy="Make an image of the visibilities first.",
         )
     with ExitStack() as stack:
+        file = stack.enter_context(open(local, "rb"))
         with quiet(path):
-            opened = stack.enter_context(fits.open(local, memmap=False))
-        heads = [hdu for hdu in hdus if is_head(hdu)]
-        if heads:
-            yield from chain.from_iterable(pair_records(path, opened, head, hdus[0]) for head in heads)
-            return
-        refuse_photometry(path, hdus)
+            opened = stack.enter_context(fits.open(file, memmap=False))
         sources, left_out = _plan(path, opened, hdus)
         if not sources:
             raise EmptyGraphError(
@@ -82,7 +77,8 @@ def _records(local: Path, path: Path) -> Iterator[Record | BadRecord]:
             )
         damaged = ", ".join(hdu.name for hdu in hdus if not hdu.intact)
         unused = ", ".join(reason.partition(":")[0] for reason in left_out)
-        facts: dict[str, Scalar] = {"hdus_left_out": unused, "checksum_mismatch": damaged, "bytes_after_the_end": surplus}
+        facts: dict[str, Scalar] = {"hdus_left_out": unused, "checksum_mismatch": damaged, "bytes_after_the_end": surplus,
+                                    "unparsed_cards": ", ".join(card for hdu in hdus for card in hdu.unparsed)}
         notes: dict[str, Scalar] = {name: fact for name, fact in facts.items() if fact}
         for name, source in sources:
             try:
@@ -94,6 +90,10 @@ def _records(local: Path, path: Path) -> Iterator[Record | BadRecord]:
 
 def _plan(path: Path, opened: Any, hdus: list[Hdu]) -> tuple[list[Source], list[str]]:
     """What the file holds, as (name, iterator that reads when it is run), and which HDUs are left out and why."""
+    heads = [hdu for hdu in hdus if is_head(hdu)]
+    if heads:
+        return [(head.name, pair_records(path, opened, head, hdus[0])) for head in heads], []
+    refuse_photometry(path, hdus)
     images = [hdu for hdu in hdus if hdu.kind in ("image", "compressed") and hdu.shape]
     sources, left_out = _image_sources(path, opened, images, hdus)
     for hdu in hdus:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +17,11 @@ from geoembed.io.budget import LIMIT, check_budget
 from geoembed.io.damage import damage
 from geoembed.io.extras import require
 
+Cards = dict[str, object]
+
+_STRUCTURE = frozenset({"SIMPLE", "XTENSION", "BITPIX", "NAXIS", *(f"NAXIS{axis}" for axis in range(1, 10)), "PCOUNT", "GCOUNT", "GROUPS",
+                        "ZIMAGE", "ZNAXIS"})
+
 BLOCK = 2880
 """Everything in a FITS file is a multiple of this many bytes."""
 
@@ -27,17 +32,19 @@ class Hdu:
 
     Attributes:
         index: position in the file, 0 is the primary one.
-        header: astropy Header, of the image where the table is a compressed image's container.
+        header: values of the cards; the first of repeated ones, without those that cannot be parsed.
         kind: ``image``, ``compressed``, ``table``, ``groups`` or the unknown XTENSION.
         shape: of an image, slowest axis first; empty without data.
         intact: False where CHECKSUM or DATASUM contradict the bytes.
+        unparsed: keywords of cards that cannot be parsed.
     """
 
     index: int
-    header: Any
+    header: Cards
     kind: str
     shape: tuple[int, ...]
     intact: bool
+    unparsed: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,7 +72,8 @@ class Hdu:
 def quiet(path: Path) -> Iterator[None]:
     """Astropy's remarks on odd headers are dropped, what it raises becomes :class:`UnreadableFileError`; not across a yield."""
     fits = require("astropy.io.fits", "astronomy")
-    with warnings.catch_warnings(), damage(path, "a FITS file", fits.VerifyError):
+    tiles = require("astropy.io.fits.hdu.compressed._compression", "astronomy")
+    with warnings.catch_warnings(), damage(path, "a FITS file", fits.VerifyError, tiles.CfitsioException):
         warnings.simplefilter("ignore")
         yield
 
@@ -85,7 +93,12 @@ def read_headers(local: Path, path: Path) -> tuple[list[Hdu], int]:
             if hdus and file.read(8) != b"XTENSION":
                 return hdus, end - start
             file.seek(start)
-            header = _header(path, file, fits, end)
+            header, unparsed = _cards(_header(path, file, fits, end), fits)
+            if broken := _STRUCTURE & set(unparsed):
+                raise UnreadableFileError(
+                    where=path, found=f"cards of HDU {len(hdus)} that cannot be parsed: {', '.join(sorted(broken))}",
+                    expected="cards of the standard", remedy="Correct the header, or fetch the file again.",
+                )
             body, size = file.tell(), _data_size(path, header, len(hdus))
             if body + size > end:
                 check_budget(path, (size,), 8)  # as float64
@@ -94,7 +107,8 @@ def read_headers(local: Path, path: Path) -> tuple[list[Hdu], int]:
                     expected=f"{size} (declared in its header)", remedy="Fetch the file again.",
                 )
             padded = min(body + -(-size // BLOCK) * BLOCK, end)
-            hdus.append(_hdu(path, header, len(hdus), _intact(file, header, start, body, padded)))
+            intact = _intact(file, header, start, body, padded)
+            hdus.append(replace(_hdu(path, header, len(hdus)), intact=intact, unparsed=tuple(unparsed)))
             file.seek(padded)
     return hdus, 0
 
@@ -113,16 +127,32 @@ def _header(path: Path, file: BinaryIO, fits: Any, end: int) -> Any:
         raise
 
 
-def _integer(path: Path, header: Any, key: str, default: int = 0) -> int:
+def _cards(header: Any, fits: Any) -> tuple[Cards, list[str]]:
+    """{keyword: value} and the keywords of cards that cannot be parsed (astropy parses a card when it is asked for)."""
+    values: Cards = {}
+    unparsed: list[str] = []
+    for card in header.cards:
+        keyword = str(card.keyword)
+        try:
+            value = card.value
+        except (fits.VerifyError, ValueError, OverflowError):
+            unparsed.append(keyword)
+            continue
+        if keyword not in ("COMMENT", "HISTORY", "") and not isinstance(value, fits.card.Undefined):
+            values.setdefault(keyword, value)
+    return values, unparsed
+
+
+def _integer(path: Path, header: Cards, key: str, default: int | None = None) -> int:
     value = header.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise UnreadableFileError(
             where=path, found=f"{key} = {value!r}", expected="a whole number, 0 or more", remedy="Correct the header.",
         )
-    return int(value)
+    return value
 
 
-def _axes(path: Path, header: Any, letter: str = "") -> tuple[int, ...]:
+def _axes(path: Path, header: Cards, letter: str = "") -> tuple[int, ...]:
     """NAXISn (``letter`` "Z": of the compressed image), slowest axis first."""
     count = _integer(path, header, f"{letter}NAXIS")
     if count > 999:
@@ -130,7 +160,7 @@ def _axes(path: Path, header: Any, letter: str = "") -> tuple[int, ...]:
     return tuple(_integer(path, header, f"{letter}NAXIS{axis}") for axis in range(count, 0, -1))
 
 
-def _data_size(path: Path, header: Any, index: int) -> int:
+def _data_size(path: Path, header: Cards, index: int) -> int:
     """Bytes of data that a header declares, without padding (standard 4.0, eq. 1 and 2; random groups eq. 4)."""
     if index == 0 and header.get("SIMPLE") is not True:
         raise UnreadableFileError(
@@ -138,7 +168,7 @@ def _data_size(path: Path, header: Any, index: int) -> int:
             remedy="Write it again as standard FITS.",
         )
     bits = header.get("BITPIX")
-    if bits not in (8, 16, 32, 64, -32, -64):
+    if not isinstance(bits, int) or bits not in (8, 16, 32, 64, -32, -64):
         raise UnreadableFileError(
             where=path, found=f"BITPIX = {bits!r} in HDU {index}", expected="8, 16, 32, 64, -32 or -64",
             remedy="Correct the header.",
@@ -147,25 +177,25 @@ def _data_size(path: Path, header: Any, index: int) -> int:
     if not axes:
         return 0
     cells = prod(axes[:-1]) if header.get("GROUPS") is True and axes[-1] == 0 else prod(axes)
-    return abs(int(bits)) // 8 * _integer(path, header, "GCOUNT", 1) * (_integer(path, header, "PCOUNT") + cells)
+    return abs(bits) // 8 * _integer(path, header, "GCOUNT", 1) * (_integer(path, header, "PCOUNT", 0) + cells)
 
 
-def _hdu(path: Path, header: Any, index: int, intact: bool) -> Hdu:
+def _hdu(path: Path, header: Cards, index: int) -> Hdu:
     extension = str(header.get("XTENSION", "IMAGE")).strip().upper()
     if header.get("GROUPS") is True and index == 0:
-        return Hdu(index, header, "groups", (), intact)
+        return Hdu(index, header, "groups", (), True)
     if extension in ("BINTABLE", "A3DTABLE") and header.get("ZIMAGE") is True:
         shape = _axes(path, header, "Z")
         check_budget(f"{path} [{index}]", shape, 8, LIMIT)  # a tile may say in a few bytes that a large area is empty
-        return Hdu(index, header, "compressed", shape, intact)
+        return Hdu(index, header, "compressed", shape, True)
     if extension in ("BINTABLE", "A3DTABLE", "TABLE"):
-        return Hdu(index, header, "table", (), intact)
+        return Hdu(index, header, "table", (), True)
     shape = _axes(path, header)
     kind = "image" if extension == "IMAGE" else extension.lower()
-    return Hdu(index, header, kind, shape if prod(shape) and shape else (), intact)
+    return Hdu(index, header, kind, shape if prod(shape) and shape else (), True)
 
 
-def _intact(file: BinaryIO, header: Any, start: int, body: int, end: int) -> bool:
+def _intact(file: BinaryIO, header: Cards, start: int, body: int, end: int) -> bool:
     """Whether the bytes agree with CHECKSUM and DATASUM, where the header has them (standard 4.0, appendix J)."""
     total, data = header.get("CHECKSUM"), header.get("DATASUM")
     if not isinstance(total, str) and not isinstance(data, str):

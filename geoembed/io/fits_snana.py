@@ -97,8 +97,9 @@ def _photometry(local: Path, named: Path) -> Any:
             where=named, found="no table with MJD", expected="the PHOT table of the pair", remedy="Fetch the PHOT file again.",
         )
     with ExitStack() as stack:
+        file = stack.enter_context(open(local, "rb"))
         with quiet(named):
-            opened = stack.enter_context(fits.open(local, memmap=False))
+            opened = stack.enter_context(fits.open(file, memmap=False))
         return frame(named, opened, table)
 
 

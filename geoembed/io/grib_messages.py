@@ -119,13 +119,27 @@ class GribFile:
                 with damage(f"{self.path} [{message.name}]", "decodable GRIB values", self.eccodes.CodesInternalError):
                     check_budget(self.path, (int(self._get(handle, "numberOfDataPoints", int) or 0),), 8)
                     self.eccodes.codes_set(handle, "missingValue", MISSING)
-                    values = self.eccodes.codes_get_values(handle)
+                    values = self._straight(handle, self.eccodes.codes_get_values(handle))
             finally:
                 self.eccodes.codes_release(handle)
             at = (message.offset, message.part + 1)
             values = values.reshape(self.geometries[message.grid].lat.shape)
             measured = np.isfinite(values) & (np.abs(values) < BEYOND)
             yield message, np.where(measured, values, 0.0).astype(np.float32), measured
+
+    def _straight(self, handle: Any, values: Float) -> Float:
+        """Values in the order of the coordinates: ecCodes leaves rows that run to and fro as they are, but not their places."""
+        rows, columns = self._rows_and_columns(handle)
+        if not self._get(handle, "alternativeRowScanning", int) or rows * columns != len(values):
+            return values
+        field = values.reshape(rows, columns).copy()
+        field[1::2] = field[1::2, ::-1]
+        return field.ravel()
+
+    def _rows_and_columns(self, handle: Any) -> tuple[int, int]:
+        """Numbers of the slowly and of the quickly running index, 0 where a grid has none."""
+        rows, columns = (int(self._get(handle, key, int) or 0) for key in ("Nj", "Ni"))
+        return (columns, rows) if self._get(handle, "jPointsAreConsecutive", int) else (rows, columns)
 
     def _next(self) -> Any:
         self.eccodes.codes_grib_multi_support_on()  # without it all but the first field of a message are lost
@@ -215,9 +229,7 @@ class GribFile:
                 lat, lon = (self.eccodes.codes_get_double_array(handle, key) for key in ("latitudes", "longitudes"))
         except UnreadableFileError as located:
             return Geometry(kind, none, none, located)
-        rows, columns = (int(self._get(handle, key, int) or 0) for key in ("Nj", "Ni"))
-        if self._get(handle, "jPointsAreConsecutive", int):
-            rows, columns = columns, rows
+        rows, columns = self._rows_and_columns(handle)
         if kind in _CURVILINEAR and rows * columns == points:
             lat, lon = lat.reshape(rows, columns), lon.reshape(rows, columns)
         return Geometry(kind, lat, lon)

@@ -38,25 +38,27 @@ class Jsonl:
         """Records in file order, of the form that the keys of the first block have."""
         form: TableForm | None = None
         whole: list[dict[str, Any]] = []
+        columns: dict[str, None] = {}  # in order of appearance: a row that lacks one has an empty cell there
         with open(path, "rb") as file:
             for item in _items(file, path):
                 if isinstance(item, BadRecord):
                     yield item
                     continue
                 start, rows = item
+                columns |= dict.fromkeys(key for row in rows for key in row)
                 if form is None:
-                    form = form_of(list(dict.fromkeys(key for row in rows for key in row)), path)
+                    form = form_of(list(columns), path)
                     if not form.rows:  # all rows at once: as Python objects they take some 8 times their text
                         check_budget(path, (path.stat().st_size, 8), 1)
                 if form.rows:
-                    yield from _records(form, rows, start, path.stem)
+                    yield from _records(form, pd.DataFrame(rows, columns=list(columns)), start, path.stem)
                 else:
                     whole += rows
         if form is None:
             raise EmptyGraphError(where=path, found="no object on any line", expected="one JSON object a line",
                                   remedy="Write one object a line, without a list around them.")
         if whole:
-            yield from _records(form, whole, 0, path.stem)
+            yield from _records(form, pd.DataFrame(whole, columns=list(columns)), 0, path.stem)
 
     def to_graph(self, record: Record) -> Graph:
         """The graph that the table's form makes of the record."""
@@ -64,8 +66,8 @@ class Jsonl:
         return payload.to_graph()
 
 
-def _records(form: TableForm, rows: list[dict[str, Any]], start: int, name: str) -> Iterator[Record | BadRecord]:
-    for record in form.records(pd.DataFrame(rows), start, name):
+def _records(form: TableForm, table: pd.DataFrame, start: int, name: str) -> Iterator[Record | BadRecord]:
+    for record in form.records(table, start, name):
         yield record if isinstance(record, BadRecord) else Record(record.key, TableRecord(form, record), record.notes)
 
 

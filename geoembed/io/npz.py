@@ -70,11 +70,11 @@ def _single(path: Path) -> Any:
 def _archive(path: Path) -> dict[str, Any]:
     """Every array of an archive by name; all headers are checked before the first array is read."""
     arrays: dict[str, Any] = {}
-    try:
+    if not zipfile.is_zipfile(path):
+        raise TruncatedFileError(where=path, found="no directory of a zip archive", expected="one at its end",
+                                 remedy="Fetch or write the file again.")
+    with damage(path, "a zip archive", *_PARSER):
         archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise TruncatedFileError(where=path, found=f"no directory of a zip archive ({error})", expected="one at its end",
-                                 remedy="Fetch or write the file again.") from error
     with archive:
         infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
         if not infos:

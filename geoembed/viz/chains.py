@@ -134,7 +134,8 @@ def _draw_spectrum(graph: Graph, ax: Axes) -> None:
     kept = thinned(len(wave), SAMPLES_DRAWN)
     ax.fill_between(wave[kept], (flux - error)[kept], (flux + error)[kept], color=COLORS[5], alpha=0.35, linewidth=0, zorder=1)
     ax.plot(wave[kept], flux[kept], color=COLORS[0], linewidth=0.8, zorder=2)
-    low, high = np.nanquantile(flux, [0.002, 0.999])
+    low, usual, high = np.nanquantile(flux, [0.002, 0.999, 1.0])
+    high = min(high, low + 3 * (usual - low))  # a cosmic ray must not flatten the rest
     rise = float(high - low) or 1.0
     bad = wave[~good][thinned(int((~good).sum()), 400)]
     ax.vlines(bad, low - 0.1 * rise, low - 0.03 * rise, color=FAINT, linewidth=0.5)

@@ -79,14 +79,14 @@ def topology(graph: Graph) -> Topology:
     """
     nodes = int(graph.num_nodes or 0)
     ends = graph.edge_index.numpy() if "edge_index" in graph else np.empty((2, 0), dtype=np.int64)
-    pairs = np.unique(ends, axis=1)
+    pairs = np.unique(ends[0] * nodes + ends[1])  # one number a pair: rows of two would take ten times as long to sort
     network = nx.Graph()  # without attributes or repeated links, which are half of the cost of a large graph
     network.add_nodes_from(range(nodes))
-    network.add_edges_from(np.unique(np.sort(pairs, axis=0), axis=1).T.tolist())
+    network.add_edges_from(zip((pairs // max(nodes, 1)).tolist(), (pairs % max(nodes, 1)).tolist(), strict=True))
     degrees = np.bincount(ends[1], minlength=nodes) if nodes else np.zeros(1, dtype=np.int64)
     return Topology(
         nodes=nodes, edges=ends.shape[1], components=nx.number_connected_components(network), isolated=nx.number_of_isolates(network),
-        loops=int((ends[0] == ends[1]).sum()), parallel=ends.shape[1] - pairs.shape[1],
+        loops=int((ends[0] == ends[1]).sum()), parallel=ends.shape[1] - len(pairs),
         degree=(int(degrees.min()), float(np.median(degrees)), int(degrees.max())),
     )
 

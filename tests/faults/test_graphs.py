@@ -16,24 +16,9 @@ from geoembed.graphs.connect import pair_attr, pair_features
 from geoembed.graphs.crystal import MAX_Z, crystal_graph
 from geoembed.graphs.symmetries import Supercell, Translation
 from geoembed.schema import Graph, GraphBatch
-from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
-from generators import brute_force, cell_of, directed_pairs, event, numbers
-
-# Crystals whose shells hold more sites than k = 12 cuts off, or exactly as many: spacegroup, cell, species, sites.
-HIGH_SYMMETRY = {
-    "simple cubic Po": ("Pm-3m", Lattice.cubic(3.34), ["Po"], [[0, 0, 0]]),
-    "bcc Fe": ("Im-3m", Lattice.cubic(2.86), ["Fe"], [[0, 0, 0]]),
-    "fcc Cu": ("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0, 0, 0]]),
-    "diamond": ("Fd-3m", Lattice.cubic(3.57), ["C"], [[0, 0, 0]]),
-    "hcp Mg": ("P6_3/mmc", Lattice.hexagonal(3.21, 5.21), ["Mg"], [[1 / 3, 2 / 3, 0.25]]),
-    "rock salt": ("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
-    "CsCl": ("Pm-3m", Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
-    "fluorite": ("Fm-3m", Lattice.cubic(5.46), ["Ca", "F"], [[0, 0, 0], [0.25, 0.25, 0.25]]),
-    "perovskite": ("Pm-3m", Lattice.cubic(3.905), ["Sr", "Ti", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]),
-    "rutile": ("P4_2/mnm", Lattice.tetragonal(4.59, 2.96), ["Ti", "O"], [[0, 0, 0], [0.305, 0.305, 0]]),
-}
+from generators import CRYSTALS, brute_force, cell_of, crystal, directed_pairs, event, numbers
 
 
 def encoder() -> CrystalGraphEncoder:
@@ -57,15 +42,14 @@ def surroundings(graph: Graph) -> Counter[tuple[object, ...]]:
     return Counter((z[node], *sorted(near)) for node, near in enumerate(around))
 
 
-@pytest.mark.parametrize("name", HIGH_SYMMETRY)
+@pytest.mark.parametrize("name", CRYSTALS)
 def test_20_no_shell_is_cut_so_supercells_and_origins_do_not_matter(name):
-    group, lattice, species, sites = HIGH_SYMMETRY[name]
-    crystal = Structure.from_spacegroup(group, lattice, species, sites).get_primitive_structure()
+    cell = crystal(name)
     model, rng = encoder(), np.random.default_rng(0)
-    plain = crystal_graph(crystal, cutoff=6.0)
+    plain = crystal_graph(cell, cutoff=6.0)
     kinds = {around: count / plain.num_nodes for around, count in surroundings(plain).items()}
     for repeat in ((1, 1, 1), (2, 1, 1), (1, 2, 3), (2, 2, 2)):
-        bigger = crystal.make_supercell(repeat, in_place=False)
+        bigger = cell.make_supercell(repeat, in_place=False)
         bigger.translate_sites(range(len(bigger)), rng.random(3), to_unit_cell=bool(rng.random() < 0.5))
         graph = crystal_graph(bigger, cutoff=6.0)
         assert {around: count / graph.num_nodes for around, count in surroundings(graph).items()} == pytest.approx(kinds)
@@ -73,10 +57,9 @@ def test_20_no_shell_is_cut_so_supercells_and_origins_do_not_matter(name):
 
 
 def test_20_the_three_oxygens_of_a_perovskite_stay_equal_in_its_supercell():
-    perovskite = Structure.from_spacegroup(*HIGH_SYMMETRY["perovskite"])
-    graph = crystal_graph(perovskite.make_supercell((2, 1, 1), in_place=False))
+    graph = crystal_graph(crystal("perovskite").make_supercell((2, 1, 1), in_place=False))
     assert len({around for around in surroundings(graph) if around[0] == 8}) == 1
-    po = crystal_graph(Structure.from_spacegroup(*HIGH_SYMMETRY["simple cubic Po"]))
+    po = crystal_graph(crystal("simple cubic Po"))
     assert po.num_edges == 18  # six neighbors and the whole second shell of twelve
 
 

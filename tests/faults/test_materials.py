@@ -150,7 +150,7 @@ def test_a_cell_without_volume_and_coinciding_atoms_are_refused(tmp_path: Path) 
     (tmp_path / "x.cif").write_text("data_x\n" + CELL.replace("gamma 90", "gamma 0.0001") + P1 + LOOP + "Na1 Na 0 0 0 1\n")
     with pytest.raises(ValueRangeError, match="enclose a volume"):
         list(read(tmp_path / "x.cif", on_error="raise"))
-    with pytest.raises(ValueRangeError, match="0.0400 Å apart.*Remove the duplicate site"):
+    with pytest.raises(ValueRangeError, match=r"0.0400 Å apart.*Remove the duplicate site"):
         cif(tmp_path, "Na1 Na 0 0 0 1\nK1 K 0.01 0 0 1\n")
 
 
@@ -226,7 +226,7 @@ def test_mixed_sites_and_vacancies_keep_their_occupancies(tmp_path: Path) -> Non
 def test_a_sum_of_1_02_is_scaled_and_noted_and_a_sum_of_2_refused(tmp_path: Path) -> None:
     graph = cif(tmp_path, "Fe1 Fe 0 0 0 0.51\nCo1 Co 0 0 0 0.51\n")
     assert (graph.token_weight.tolist(), graph.notes) == (pytest.approx([0.5, 0.5]), {"occupancies_scaled": 1})
-    with pytest.raises(ValueRangeError, match="site Fe1, Co1: found occupancies that sum to 2; expected at most 1.05"):
+    with pytest.raises(ValueRangeError, match=r"site Fe1, Co1: found occupancies that sum to 2; expected at most 1.05"):
         cif(tmp_path, "Fe1 Fe 0 0 0 1\nCo1 Co 0 0 0 1\n")
 
 
@@ -247,7 +247,7 @@ def test_a_symmetry_operation_is_matched_and_never_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, payload: str, tag: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnsafeFileError, match="symmetry operation: found.*Correct the operation"):
+    with pytest.raises(UnsafeFileError, match=r"symmetry operation: found.*Correct the operation"):
         cif(tmp_path, "Na1 Na 0 0 0 1\n", f"{tag} \"{payload}\"\n")
     assert {path.name for path in tmp_path.iterdir()} == {"x.cif"}
 

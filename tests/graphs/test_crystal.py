@@ -18,10 +18,12 @@ from geoembed.schema import Graph
 from pymatgen.core import DummySpecies, Lattice, Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from generators import crystal
+
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "materials"
 needs_data = pytest.mark.skipif(not SHARED.exists(), reason="the shared data set is not here")
 
-QUARTZ = Structure.from_spacegroup("P3_221", Lattice.hexagonal(4.913, 5.405), ["Si", "O"], [[0.4697, 0, 0], [0.4135, 0.2669, 0.1191]])
+QUARTZ = crystal("quartz")
 CUBE = np.eye(3) * 4.0
 
 
@@ -97,9 +99,9 @@ def test_neighbors_are_the_k_nearest_and_all_that_are_as_near_as_the_kth():
 def test_directed_pairs_within_3_and_5_angstrom_are_those_counted_before(row):
     """Counted by ASE, an independent program, where the crystal is ordered and no pair lies at the cutoff itself."""
     program = "pymatgen" if row["item"].endswith(("_bcc", "_fcc", "_hcp")) or row["ordered"] != "True" else "ase"
-    crystal = structure(row["item"])
+    solid = structure(row["item"])
     for radius in (3, 5):
-        graph = crystal_graph(crystal, cutoff=float(radius), neighbors=None)
+        graph = crystal_graph(solid, cutoff=float(radius), neighbors=None)
         degree = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes)
         assert graph.num_edges == int(float(row[f"edges_{radius}A_{program}"]))
         assert int((degree == 0).sum()) == int(float(row[f"isolated_nodes_{radius}A"]))
@@ -110,13 +112,19 @@ def test_directed_pairs_within_3_and_5_angstrom_are_those_counted_before(row):
                                  and "nasty" not in row["file"] and "/cif/" not in row["file"]],
                          ids=lambda row: f"{row['file'].split('/')[-1]}-{row['centre']}")
 def test_coordination_numbers_are_those_of_the_textbook(row):
-    crystal = structure(row["file"])
-    symbols = np.array([site.specie.symbol for site in crystal])
-    near = crystal_graph(crystal, cutoff=float(row["shortest_A"]) * float(row["factors_that_agree"].split()[0]), neighbors=None)
+    solid = structure(row["file"])
+    symbols = np.array([site.specie.symbol for site in solid])
+    near = crystal_graph(solid, cutoff=float(row["shortest_A"]) * float(row["factors_that_agree"].split()[0]), neighbors=None)
     source, target = near.edge_index.numpy()
     right = (symbols[source] == row["neighbour"]) & (symbols[target] == row["centre"])
     degree = np.bincount(target[right], minlength=len(symbols))[symbols == row["centre"]]
     assert set(degree.tolist()) == {int(row["textbook_cn"])}
+
+
+def test_made_quartz_has_the_bonds_of_quartz():
+    near = crystal_graph(QUARTZ, cutoff=1.9, neighbors=None)
+    assert torch.bincount(near.edge_index[1]).tolist() == [4] * 3 + [2] * 6
+    assert near.edge_attr.flatten().tolist() == pytest.approx([1.61] * 24, abs=0.01)
 
 
 def test_a_mixed_site_is_one_node_with_a_row_a_species():

@@ -131,6 +131,8 @@ def test_masses_say_what_lammps_types_are_and_without_them_nothing_is_guessed(tm
     assert_same(AseFormats().to_graph(record), salt())
     with pytest.raises(UnknownNameError, match="types alone do not say"):
         raise error_of(text_records(tmp_path, "anonymous.data", LAMMPS.replace("Masses\n\n1 22.99\n2 35.45\n\n", ""))[0])
+    with pytest.raises(UnknownNameError, match=r"23\.6 u.*Leave models without atoms out"):
+        raise error_of(text_records(tmp_path, "beads.data", LAMMPS.replace("22.99", "24.6").replace("35.45", "23.6"))[0])
     with pytest.raises(UnreadableFileError, match="Correct the file"):
         raise error_of(text_records(tmp_path, "cut.data", LAMMPS[:-12])[0])
 

@@ -140,7 +140,7 @@ def _cells(
     cells: dict[str, list[FloatArray]] = {}
     lengths = np.empty((len(lists), len(table)), np.int64)
     for number, (quantity, column) in enumerate(lists.items()):
-        if len(table) and pd.api.types.is_numeric_dtype(table[column]):
+        if pd.api.types.is_numeric_dtype(table[column]) and table[column].notna().any():
             raise MissingColumnError(
                 where=f"{name}: {column}", found="one number a row", expected="a list a row: all particles of the jet or event",
                 remedy="Name the column that groups the rows 'event', or write lists: table.groupby(EVENT).agg(list).",

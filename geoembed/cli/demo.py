@@ -1,0 +1,242 @@
+"""``geoembed demo``: the whole road on the shipped samples of all domains, with a table, a search and a picture."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from geoembed.cli.console import Progress
+    from geoembed.pipeline import Report
+    from geoembed.schema import Graph
+
+NEIGHBORS = 3
+SAME = 0.9999
+"""A cosine from here on means: the same object to the encoder."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A group of samples, all files that begin with ``prefix``.
+
+    ``query`` is (file, record) of the search; ``twin`` says what its neighbor of cosine 1 is: the same object in another form,
+    which an encoder with the right symmetries cannot tell apart. ``by_record``: what a graph shows is named by its record
+    (one file has many objects), and not by the second word of its file.
+    """
+
+    prefix: str
+    title: str
+    query: tuple[str, str]
+    twin: str = ""
+    by_record: bool = False
+
+    def label(self, source: str, record: str) -> str:
+        """What a graph shows, in a word, for colors and legends.
+
+        >>> DOMAINS[0].label("samples/crystal-ionic-NaCl.cif", "ionic-NaCl"), DOMAINS[-1].label("dna-barcodes.fasta", "moth_2")
+        ('ionic', 'moth')
+        """
+        name = record if self.by_record else PurePath(source).name.removeprefix(f"{self.prefix}-")
+        return re.split(r"[-_.]", name)[0]
+
+
+DOMAINS = (
+    Domain("crystal", "crystals, molecules", ("crystal-ionic-NaCl-P1.cif", "ionic-NaCl-P1"), "the same crystal, written with its symmetry"),
+    Domain("event", "collision events", ("event-Zmumu.root", "0")),
+    Domain("jet", "jets", ("jet-3prong.parquet", "0"), "the same jet, a quarter turn round the beam"),
+    Domain("weather", "weather states", ("weather-wave4.nc", "2001-01-01T00:00:00")),
+    Domain("galaxy", "galaxies", ("galaxy-spiral-1.fits.gz", "u+g+r+i+z"), "the same galaxy, turned by 90°"),
+    Domain("lightcurve", "light curves", ("lightcurve-nine.csv", "RRLyrae_1"), "the same star, dated by JD instead of MJD", True),
+    Domain("spectrum", "spectra", ("spectrum-galaxy-1.fits", "COADD")),
+    Domain("scene", "satellite scenes", ("scene-forest-1.tif", "0,0")),
+    Domain("photo", "photographs", ("photo-butterfly-1.png", "0")),
+    Domain("sound", "animal sounds", ("sound-bird-1.wav", "0.000s"), "the same sound as FLAC"),
+    Domain("dna", "DNA barcodes", ("dna-barcodes.fasta", "moth_1"), "the same gene, read from the opposite strand", True),
+)
+
+
+@dataclass
+class Outcome:
+    """What became of one domain; the first rows are those of the summary."""
+
+    domain: str
+    files: int
+    records: int = 0
+    kind: str = ""
+    nodes_median: float = 0.0
+    edges_median: float = 0.0
+    encoder: str = ""
+    dimension: int = 0
+    seconds: float = 0.0
+    quarantined: list[dict[str, str]] = field(default_factory=list)
+    query: str = ""
+    nearest: list[dict[str, Any]] = field(default_factory=list)
+
+
+def demo(
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the graphs, the table and the picture.")] = "demo",
+    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+) -> None:
+    """Samples of all domains: files to graphs, graphs to vectors, vectors to a table, a search in it, and a picture.
+
+    Example: geoembed demo
+    """
+    from geoembed.cli.console import print_json, progress_bar, quiet_libraries
+
+    started = time.perf_counter()
+    quiet_libraries()
+    folder = Path(out)
+    with progress_bar("samples to vectors") as progress:
+        outcomes = run_domains(folder, progress)
+    picture = _picture(folder, outcomes)
+    seconds = time.perf_counter() - started
+    bad = [reason for outcome in outcomes for reason in outcome.quarantined]
+    if as_json:
+        print_json({"records_in": sum(o.records + len(o.quarantined) for o in outcomes), "embedded": sum(o.records for o in outcomes),
+                    "quarantined": len(bad), "reasons": bad, "weights": "untrained: random weights", "table": str(folder / "table"),
+                    "picture": picture, "seconds": round(seconds, 3), "domains": [asdict(outcome) for outcome in outcomes]})
+    else:
+        _show(folder, outcomes, picture, seconds)
+    raise typer.Exit(1 if bad else 0)
+
+
+def run_domains(folder: Path, progress: Progress) -> list[Outcome]:
+    """Build, embed and search every domain, one after the other, into ``folder``/graphs and ``folder``/table."""
+    from geoembed.io.shipped import sample, sample_names
+    from geoembed.pipeline import build, embed
+
+    outcomes: list[Outcome] = []
+    names = sample_names()
+    done = records = 0
+    for domain in DOMAINS:
+        files = [str(sample(name)) for name in names if name.startswith(f"{domain.prefix}-")]
+        graphs = folder / "graphs" / domain.prefix
+        built = build(files, graphs, progress=lambda now, _, found, d=done, r=records: progress(d + now, len(names), r + found))  # type: ignore[misc]
+        embedded = embed(graphs, out=folder / "table")
+        done, records = done + len(files), records + built.records_in
+        outcomes.append(_outcome(domain, files, graphs, folder / "table", built, embedded))
+    return outcomes
+
+
+def _outcome(domain: Domain, files: Sequence[str], graphs: Path, table: Path, built: Report, embedded: Report) -> Outcome:
+    """Numbers of a domain, and the neighbors of its query."""
+    from statistics import median
+
+    from geoembed.pipeline import search
+    from geoembed.store import ShardDataset, open_table
+
+    outcome = Outcome(domain.title, len(files), embedded.done, seconds=round(built.seconds + embedded.seconds, 2))
+    outcome.quarantined = [{"source": bad.source, "record": bad.record, "stage": bad.stage, "reason": bad.reason}
+                           for bad in embedded.quarantined]
+    data = ShardDataset(graphs)
+    if not embedded.done:
+        return outcome
+    sizes = [(int(graph.num_nodes or 0), graph.num_edges) for graph in data]  # type: ignore[attr-defined]
+    outcome.nodes_median, outcome.edges_median = (float(median(column)) for column in zip(*sizes, strict=True))
+    outcome.kind, outcome.encoder = data[0].kind, next(iter(embedded.encoders))
+    file, record = domain.query
+    source = next((name for name in files if Path(name).name == file), "")
+    opened = open_table(table)
+    outcome.dimension = opened.vectors(outcome.encoder).shape[1]
+    hits = search(opened, source, NEIGHBORS + 1, encoder=outcome.encoder)
+    hits = hits[(hits["query"] == record) & ~((hits["source"] == source) & (hits["record"] == record))]
+    outcome.query = readable(domain, file, record)
+    outcome.nearest = [
+        {"name": readable(domain, hit.source, hit.record), "score": round(float(hit.score), 6), "source": hit.source, "record": hit.record,
+         "remark": domain.twin if hit.score >= SAME else ""}
+        for hit in hits.head(NEIGHBORS).itertuples()
+    ]
+    return outcome
+
+
+def readable(domain: Domain, source: str, record: str) -> str:
+    """A record as a person calls it: without folder, domain and suffixes.
+
+    >>> readable(DOMAINS[4], "samples/galaxy-edge-2.fits.gz", "u+g+r+i+z"), readable(DOMAINS[2], "jet-3prong.parquet", "7")
+    ('edge-2', '3prong [7]')
+    """
+    name = re.sub(r"(\.[A-Za-z]\w*)+$", "", PurePath(source).name).removeprefix(f"{domain.prefix}-")
+    if domain.by_record:
+        return record
+    if domain.prefix in ("event", "jet"):
+        return f"{name} [{record}]"
+    if domain.prefix == "weather":
+        return f"{name}, {record[:10]}"
+    return f"{name} [{record}]" if record.startswith("frame") else name
+
+
+def _picture(folder: Path, outcomes: Sequence[Outcome]) -> str:
+    """Draw the overview; the path of the picture, or why there is none."""
+    from geoembed.errors import MissingExtraError
+    from geoembed.store import open_table
+    from geoembed.viz.overview import Domain as Panel
+    from geoembed.viz.overview import draw_overview
+
+    table = open_table(folder / "table")
+    rows = table.to_pandas()
+    panels = []
+    for domain, outcome in zip(DOMAINS, outcomes, strict=True):
+        if not outcome.records:
+            continue
+        mine = rows[rows["encoder"] == outcome.encoder]
+        labels = [domain.label(source, record) for source, record in zip(mine["source"], mine["record"], strict=True)]
+        graph = _example(folder / "graphs" / domain.prefix, domain)
+        panels.append(Panel(domain.title, graph, _stacked(mine["vector"]), labels, outcome.encoder))
+    remark = (
+        "Each pair: one graph as geoembed built it from a file,\nand all vectors of its domain, drawn in the two directions\nin which "
+        "they differ most. Near = alike to the encoder.\n\nThe encoders are untrained: their weights are random.\nWhat groups, "
+        "groups by structure alone; an object and\nits turned or mirrored copy lie on one point, because\nthe symmetries are "
+        "built in."
+    )
+    try:
+        return str(draw_overview(panels, folder / "geoembed-demo.png", remark))
+    except MissingExtraError as error:
+        return f"none: {error.remedy}"
+
+
+def _example(graphs: Path, domain: Domain) -> Graph:
+    """The graph of the query, or the first one of the domain."""
+    from geoembed.store import ShardDataset
+
+    data = ShardDataset(graphs)
+    file, record = domain.query
+    everything = (data[i] for i in range(len(data)))
+    return next((graph for graph in everything if graph.record == record and Path(graph.source).name == file), data[0])
+
+
+def _stacked(vectors: Any) -> NDArray[Any]:
+    import numpy as np
+
+    stacked: NDArray[Any] = np.stack(list(vectors))
+    return stacked
+
+
+def _show(folder: Path, outcomes: Sequence[Outcome], picture: str, seconds: float) -> None:
+    """Two tables, where things are, and three commands to go on with."""
+    from geoembed.cli.console import console, table
+
+    rows = [(o.domain, o.files, o.records, o.kind, round(o.nodes_median), round(o.edges_median), o.encoder, o.dimension, o.seconds)
+            for o in outcomes]
+    table("From files to vectors", ("domain", "files", "records", "graph", "nodes*", "links*", "encoder", "numbers", "seconds"), rows)
+    say = console().print
+    say("* of the median graph. The encoders are untrained: their weights are random, and announced as such in the table.\n")
+    found = [(o.domain, o.query, "\n".join(f"{hit['score']:7.4f}  {hit['name']}" for hit in o.nearest),
+              "\n".join(hit["remark"] for hit in o.nearest)) for o in outcomes if o.nearest]
+    table("Nearest neighbors in the table, by cosine", ("domain", "query", "its three nearest", ""), found)
+    for outcome in outcomes:
+        for bad in outcome.quarantined:
+            say(f"left out: {bad['reason']}")
+    source = next((hit["source"] for outcome in outcomes for hit in outcome.nearest), "FILE")
+    say(f"{sum(o.records for o in outcomes)} records of {sum(o.files for o in outcomes)} files in {seconds:.0f} s.  Picture: {picture}")
+    say("\nNext:")
+    say("  geoembed inspect YOUR_FILE                    the graph of a file of yours, in words and as a picture")
+    say(f"  geoembed embed YOUR_FOLDER -o {folder / 'table'}     its vectors, beside those of the samples")
+    say(f"  geoembed search {folder / 'table'} {source}")
