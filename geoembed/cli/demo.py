@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from os.path import relpath
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from rich.table import Table
 
     from geoembed.cli.console import Progress
     from geoembed.pipeline import Report
@@ -49,17 +51,17 @@ class Domain:
 
 
 DOMAINS = (
-    Domain("crystal", "crystals, molecules", ("crystal-ionic-NaCl-P1.cif", "ionic-NaCl-P1"), "the same crystal, written with its symmetry"),
-    Domain("event", "collision events", ("event-Zmumu.root", "0")),
-    Domain("jet", "jets", ("jet-3prong.parquet", "0"), "the same jet, a quarter turn round the beam"),
-    Domain("weather", "weather states", ("weather-wave4.nc", "2001-01-01T00:00:00")),
+    Domain("crystal", "crystals", ("crystal-ionic-NaCl-P1.cif", "ionic-NaCl-P1"), "the same crystal, with its symmetry"),
+    Domain("event", "collisions", ("event-Zmumu.root", "0")),
+    Domain("jet", "jets", ("jet-3prong.parquet", "0"), "the same jet, turned round the beam"),
+    Domain("weather", "weather", ("weather-wave4.nc", "2001-01-01T00:00:00")),
     Domain("galaxy", "galaxies", ("galaxy-spiral-1.fits.gz", "u+g+r+i+z"), "the same galaxy, turned by 90°"),
-    Domain("lightcurve", "light curves", ("lightcurve-nine.csv", "RRLyrae_1"), "the same star, dated by JD instead of MJD", True),
+    Domain("lightcurve", "light curves", ("lightcurve-nine.csv", "RRLyrae_1"), "the same star, by JD instead of MJD", True),
     Domain("spectrum", "spectra", ("spectrum-galaxy-1.fits", "COADD")),
-    Domain("scene", "satellite scenes", ("scene-forest-1.tif", "0,0")),
+    Domain("scene", "scenes", ("scene-forest-1.tif", "0,0")),
     Domain("photo", "photographs", ("photo-butterfly-1.png", "0")),
-    Domain("sound", "animal sounds", ("sound-bird-1.wav", "0.000s"), "the same sound as FLAC"),
-    Domain("dna", "DNA barcodes", ("dna-barcodes.fasta", "moth_1"), "the same gene, read from the opposite strand", True),
+    Domain("sound", "sounds", ("sound-bird-1.wav", "0.000s"), "the same sound as FLAC"),
+    Domain("dna", "DNA barcodes", ("dna-barcodes.fasta", "moth_1"), "the same gene, from the opposite strand", True),
 )
 
 
@@ -141,11 +143,12 @@ def _outcome(domain: Domain, files: Sequence[str], graphs: Path, table: Path, bu
         return outcome
     sizes = [(int(graph.num_nodes or 0), graph.num_edges) for graph in data]  # type: ignore[attr-defined]
     outcome.nodes_median, outcome.edges_median = (float(median(column)) for column in zip(*sizes, strict=True))
-    outcome.kind, outcome.encoder = data[0].kind, next(iter(embedded.encoders))
     file, record = domain.query
-    source = next((name for name in files if Path(name).name == file), "")
+    source = next((name for name in files if Path(name).name == file), data[0].source)
     opened = open_table(table)
-    outcome.dimension = opened.vectors(outcome.encoder).shape[1]
+    outcome.kind = data[0].kind
+    outcome.encoder, vectors, _ = next(opened.rows_of(source))
+    outcome.dimension = vectors.shape[1]
     hits = search(opened, source, NEIGHBORS + 1, encoder=outcome.encoder)
     hits = hits[(hits["query"] == record) & ~((hits["source"] == source) & (hits["record"] == record))]
     outcome.query = readable(domain, file, record)
@@ -220,23 +223,46 @@ def _stacked(vectors: Any) -> NDArray[Any]:
 
 
 def _show(folder: Path, outcomes: Sequence[Outcome], picture: str, seconds: float) -> None:
-    """Two tables, where things are, and three commands to go on with."""
-    from geoembed.cli.console import console, table
+    """Two tables, where things are, and three commands to go on with; 80 columns are enough."""
+    from geoembed.cli.console import console
 
-    rows = [(o.domain, o.files, o.records, o.kind, round(o.nodes_median), round(o.edges_median), o.encoder, o.dimension, o.seconds)
-            for o in outcomes]
-    table("From files to vectors", ("domain", "files", "records", "graph", "nodes*", "links*", "encoder", "numbers", "seconds"), rows)
     say = console().print
-    say("* of the median graph. The encoders are untrained: their weights are random, and announced as such in the table.\n")
-    found = [(o.domain, o.query, "\n".join(f"{hit['score']:7.4f}  {hit['name']}" for hit in o.nearest),
-              "\n".join(hit["remark"] for hit in o.nearest)) for o in outcomes if o.nearest]
-    table("Nearest neighbors in the table, by cosine", ("domain", "query", "its three nearest", ""), found)
+    say("\n[bold]From files to graphs to vectors[/bold]\n")
+    say(_columns(("domain", "files", "records", "graph", "nodes / links*", "encoder", "dim", "s"), "lrrlrlrr", [
+        (o.domain, f"{o.files}", f"{o.records}", o.kind, f"{o.nodes_median:,.0f} / {o.edges_median:,.0f}", o.encoder, f"{o.dimension}",
+         f"{o.seconds:.1f}") for o in outcomes
+    ]))
+    say("\n* of the median graph. The encoders are untrained: their weights are random.\n")
+    say("[bold]Nearest in the table, by cosine[/bold]\n")
+    say(_columns(("domain", "query", "its three nearest"), "lll", [(o.domain, o.query, _answers(o)) for o in outcomes if o.nearest]))
     for outcome in outcomes:
         for bad in outcome.quarantined:
-            say(f"left out: {bad['reason']}")
+            say(f"left out: {bad['reason']}", markup=False)
+    say(f"\n{sum(o.records for o in outcomes)} records of {sum(o.files for o in outcomes)} files in {seconds:.0f} s, one vector each.")
+    say(f"Picture of it all: {picture}\n")
     source = next((hit["source"] for outcome in outcomes for hit in outcome.nearest), "FILE")
-    say(f"{sum(o.records for o in outcomes)} records of {sum(o.files for o in outcomes)} files in {seconds:.0f} s.  Picture: {picture}")
-    say("\nNext:")
-    say("  geoembed inspect YOUR_FILE                    the graph of a file of yours, in words and as a picture")
-    say(f"  geoembed embed YOUR_FOLDER -o {folder / 'table'}     its vectors, beside those of the samples")
-    say(f"  geoembed search {folder / 'table'} {source}")
+    say("[bold]Next[/bold]\n")
+    say("  geoembed inspect YOUR_FILE                  its graph, in words and as a picture", markup=False)
+    say(f"  geoembed embed YOUR_FOLDER -o {folder / 'table'}    its vectors, beside those of the samples", markup=False)
+    say(f"  geoembed search {folder / 'table'} {min(source, relpath(source), key=len)}", markup=False)
+
+
+def _answers(outcome: Outcome) -> str:
+    lines = []
+    for hit in outcome.nearest:
+        lines.append(f"{hit['score']:7.4f}  {hit['name']}")
+        if hit["remark"]:
+            lines.append(f"       = {hit['remark']}")
+    return "\n".join(lines)
+
+
+def _columns(names: Sequence[str], sides: str, rows: Sequence[Sequence[str]]) -> Table:
+    """A plain table that fits into 80 columns; ``sides``: l or r, one a column."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold cyan")
+    for name, side in zip(names, sides, strict=True):
+        table.add_column(name, justify="right" if side == "r" else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table

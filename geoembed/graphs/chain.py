@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoembed.errors import EmptyGraphError
+from geoembed.errors import EmptyGraphError, ValueRangeError
 from geoembed.graphs.arrays import as_tensor, require_finite, require_length
 from geoembed.graphs.connect import connect
 from geoembed.graphs.kind import Kind
@@ -50,6 +50,10 @@ class ChainBuilder:
         good = torch.ones(len(pos), dtype=torch.bool) if mask is None else as_tensor(mask, torch.bool).flatten()
         require_length(modality, len(pos), values=table, passband=token, mask=good)
         require_finite(modality, position=pos)
+        if min(offsets, default=1) < 1:
+            raise ValueRangeError(where=f"{modality}: offsets", found=min(offsets), expected="steps of at least 1",
+                                  remedy="Give positive steps; each links both ways.")
+        table = table.where(good.unsqueeze(-1), torch.nan)  # what a bad sample holds must not even order or merge samples
         order, notes = _order(pos, table, token, good)
         if not len(order) or not bool(good[order].any()):
             raise EmptyGraphError(where=modality, found="no measured sample", expected="at least one", remedy="Leave the record out.")
@@ -94,6 +98,9 @@ def light_curve_graph(
     """
     unit = "mag"
     if magnitude is None:
+        if flux is None:
+            raise ValueRangeError(where="light_curve", found="neither magnitude nor flux", expected="one of them",
+                                  remedy="Pass magnitude=, or flux= with its zero_point.")
         magnitude, error = asinh_magnitude(as_tensor(flux), None if flux_error is None else as_tensor(flux_error), zero_point)
         unit = "asinh mag"
     mag = as_tensor(magnitude).flatten()

@@ -34,8 +34,9 @@ def particle_class(pdg: Any) -> Tensor:
     """
     code = as_tensor(pdg, torch.int64).abs()
     digits = code // 10 % 10000  # n_q1 n_q2 n_q3 of the PDG numbering scheme (PDG 2024, section 45)
-    hadron = (code > 100) & (code < 10_000_000) & (digits % 1000 >= 10)
-    baryon = hadron & (code // 1000 % 10 > 0) & (code // 100 % 10 > 0)
+    # A meson has two quark digits, a baryon three; a diquark (1103) ends in none.
+    hadron = (code > 100) & (code < 10_000_000) & (digits % 10 > 0) & (digits // 10 % 10 > 0)
+    baryon = hadron & (digits // 100 % 10 > 0)
     result = torch.where(baryon, 12, torch.where(hadron, 13, 0))
     for number, index in _PDG.items():
         result = torch.where(code == number, index, result)
@@ -59,14 +60,17 @@ def cloud_graph(
                {"pt": pt, "eta": eta, "phi": phi, "energy": energy, "mass": mass, "charge": charge, "particle_id": particle_id}.items()
                if value is not None}
     require_length(modality, len(columns["pt"]), **columns)
-    require_finite(modality, **columns)
+    require_finite(modality, pt=columns["pt"])
     real = columns["pt"] != 0
     notes: dict[str, int | bool] = {}
     if not bool(real.all()):
         notes["padding_dropped"] = int((~real).sum())
         columns = {name: column[real] for name, column in columns.items()}
+    require_finite(modality, **columns)  # of the real rows: eta of no momentum is not a number
     if bool((columns["pt"] < 0).any()):
         raise ValueRangeError(where=f"{modality}: pt", found=f"{float(columns['pt'].min())} GeV", expected="≥ 0", remedy="Check the unit.")
+    if neighbors < 0:
+        raise ValueRangeError(where=f"{modality}: neighbors", found=neighbors, expected="at least 0", remedy="Give a number of neighbors.")
     phi_wrapped = wrap(columns["phi"], TWO_PI)
     if moved := int((phi_wrapped - columns["phi"]).abs().gt(1e-9).sum()):
         notes["phi_wrapped"] = moved

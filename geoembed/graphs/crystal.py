@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -58,6 +59,9 @@ def crystal_graph(
     edge_attr[:, 0] = distance [Å], cell, pbc. An isolated site has no edge. Raises :class:`EmptyGraphError` without sites and
     :class:`ValueRangeError` on Z outside 1…118, numbers that are not finite, a cell without volume, coinciding sites.
     """
+    if not 0 < cutoff < math.inf or (neighbors is not None and neighbors < 1):
+        raise ValueRangeError(where="crystal", found=f"cutoff {cutoff} Å, neighbors {neighbors}", remedy="Correct the settings.",
+                              expected="a finite radius over 0, and at least 1 neighbor or None")
     sites = _sites(structure, frac_coords, cell, numbers, positions, pbc, token_node, occupancy)
     _check(sites)
     found = periodic_neighbors(sites.positions, sites.cell, sites.pbc, cutoff)

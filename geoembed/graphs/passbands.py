@@ -1,14 +1,15 @@
-"""Photometric passbands: one vocabulary, ordered by effective wavelength, and the names that surveys use for them."""
+"""Photometric passbands: one vocabulary, in rough order of effective wavelength, and the names that surveys use for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from geoembed.errors import UnknownNameError
+from geoembed.errors import UnknownNameError, ValueRangeError
 
 WAVELENGTH = {  # effective wavelength [Å]; SVO Filter Profile Service, rounded to 10 Å
     "unspecified": 0,
@@ -54,24 +55,26 @@ def passband_index(name: str) -> int:
     )
 
 
-def _candidates(text: str) -> Iterable[str]:
+def _candidates(text: str) -> list[str]:
     """The name itself, without a survey's prefix, and its last part."""
-    yield text
-    lower = text.lower()
-    for prefix in _PREFIXES:
-        if lower.startswith(prefix):
-            yield text[len(prefix):].lstrip("_-: .")
-    for separator in ("-", "_", ":", ".", " ", "/"):
-        if separator in text:
-            yield text.rsplit(separator, 1)[1]
+    parts = [text[len(prefix) :].lstrip("_-: .") for prefix in _PREFIXES if text.lower().startswith(prefix)]
+    parts += [text.rsplit(separator, 1)[1] for separator in "-_:. /" if separator in text]
+    return [text, *filter(None, parts)]  # the prefix alone names no band
 
 
 def passband_tokens(names: Iterable[object]) -> Tensor:
-    """Tokens [N] int64 of passband names; integers are taken as tokens."""
+    """Tokens [N] int64 of passband names; integers are taken as tokens, 0…63."""
     known: dict[object, int] = {}
     tokens = []
     for name in names:
         if name not in known:
-            known[name] = int(name) if isinstance(name, int) else passband_index(str(name))
+            known[name] = _token(name) if isinstance(name, Integral) else passband_index(str(name))
         tokens.append(known[name])
     return torch.tensor(tokens, dtype=torch.int64)
+
+
+def _token(number: Integral) -> int:
+    token = int(number)
+    if not 0 <= token < VOCABULARY:
+        raise ValueRangeError(where="passband", found=f"token {token}", expected=f"0…{VOCABULARY - 1}", remedy="Give names of bands.")
+    return token

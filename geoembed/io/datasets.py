@@ -63,7 +63,9 @@ def dataset_records(dataset: Any, where: str | PathLike[str], prefix: str = "") 
         if not prod(dataset.sizes[dim] for dim in group.steps):
             raise EmptyGraphError(where=where, found=f"0 steps along {', '.join(group.steps)}", expected="at least one",
                                   remedy="The file was opened for writing and never filled.")
-        yield from _GroupReader(dataset, group, where, prefix + grid_name, notes).records()
+        with damage(where, "readable times and levels", zipfile.BadZipFile):
+            reader = _GroupReader(dataset, group, where, prefix + grid_name, notes)
+        yield from reader.records()
 
 
 def _groups(dataset: Any, where: str | PathLike[str]) -> tuple[list[_Group], dict[str, Scalar]]:
@@ -165,7 +167,8 @@ class _GroupReader:
 
     def records(self) -> Iterator[Record | BadRecord]:
         static = self._read([name for name in self.group.names if not self._has_steps(name)], 0, 1)
-        masks = {name: unpack(self._raw(name, 0, 1)[0, ...], self.dataset[name].attrs)[0] > 0.5 for name in self.group.masks}
+        with damage(self.where, "readable sea masks", zipfile.BadZipFile):
+            masks = {name: unpack(self._raw(name, 0, 1)[0, ...], self.dataset[name].attrs)[0] > 0.5 for name in self.group.masks}
         moving = [name for name in self.group.names if self._has_steps(name)]
         count = len(self.labels[0]) if self.labels else 1
         size = max(sum(prod(self.dataset[name].shape) * self.dataset[name].dtype.itemsize for name in moving) // max(count, 1), 1)
@@ -189,10 +192,13 @@ class _GroupReader:
             return
         for index in product(range(low, high), *others):
             key = self._key(index)
+            record: Record | BadRecord
             try:
-                yield self._record(key, block, masks, (index[0] - low, *index[1:]), index)
+                with damage(f"{self.where} [{key}]", "values and attributes that fit each other"):
+                    record = self._record(key, block, masks, (index[0] - low, *index[1:]), index)
             except GeoembedError as error:
-                yield BadRecord(key, error)
+                record = BadRecord(key, error)
+            yield record
 
     def _record(
         self, key: str, block: dict[str, NDArray[Any]], masks: dict[str, NDArray[np.bool_]], place: tuple[int, ...], index: tuple[int, ...]

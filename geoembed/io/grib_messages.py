@@ -7,12 +7,12 @@ fit into one (several grids, level types, step types).
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from geoembed.errors import GeoembedError, MissingFieldError, TruncatedFileError
 from geoembed.io.budget import check_budget
 from geoembed.io.damage import damage
 from geoembed.io.fields import level_name
+from geoembed.io.grib_sections import split_fields
 from geoembed.io.masks import BEYOND
 from geoembed.io.units import Conversion, conversion
 
@@ -70,62 +71,88 @@ class Message:
 class GribFile:
     """An open GRIB file: its messages, damaged ones included, and their values."""
 
-    def __init__(self, eccodes: Any, file: BinaryIO, path: Path) -> None:
+    def __init__(self, eccodes: Any, file: FileIO, path: Path) -> None:
         self.eccodes, self.file, self.path = eccodes, file, path
         self.geometries: dict[str, Geometry] = {}
         self._grids: dict[tuple[str, int], str] = {}
 
     def messages(self) -> Iterator[Message | tuple[str, GeoembedError]]:
         """Every field in file order; (key, error) for what cannot be read."""
-        part, last, end, number = 0, -1, 0, 0
+        end, number = 0, 0
         while True:
+            key = f"message {number} at byte {end}"
             try:
-                handle = self._next()
+                found = self._next()
             except GeoembedError as error:
-                yield f"message {number} at byte {end}", error
+                yield key, error
                 if self.file.tell() <= end:
                     return
                 end, number = self.file.tell(), number + 1
                 continue
-            if handle is None:
+            if found is None:
                 break
-            number += 1
-            try:
-                offset = int(self._get(handle, "offset", float) or 0)
-                part, last = (part + 1 if offset == last else 0), offset
-                with damage(f"{self.path} [byte {offset}]", "a readable GRIB header", self.eccodes.CodesInternalError):
-                    message = self._message(handle, offset, part)
-                yield message
-            except GeoembedError as error:
-                yield f"message {number} at byte {last}", error
-            finally:
-                self.eccodes.codes_release(handle)
-            end = self.file.tell()
+            end, number = self.file.tell(), number + 1
+            yield from self._fields(*found, key)
         yield from self._rest(end, number)
+
+    def _fields(self, offset: int, content: bytes, key: str) -> Iterator[Message | tuple[str, GeoembedError]]:
+        """The fields of one message."""
+        try:
+            parts = split_fields(content, f"{self.path} [{key}]")
+        except GeoembedError as error:
+            yield key, error
+            return
+        for part, field in enumerate(parts):
+            item: Message | tuple[str, GeoembedError]
+            try:
+                with self._handle(field, f"{self.path} [{key}]", "a readable GRIB header") as handle:
+                    item = self._message(handle, offset, part)
+            except GeoembedError as error:
+                item = key if len(parts) == 1 else f"{key}, field {part}", error
+            yield item
 
     def values(self, messages: list[Message]) -> Iterator[tuple[Message, NDArray[np.float32], NDArray[np.bool_]]]:
         """(message, values, measured) of each message, in the shape of its grid, read in the order of the file."""
-        self.eccodes.codes_grib_multi_support_reset_file(self.file)
-        at: tuple[int, int] | None = None
+        at, parts = -1, list[bytes]()
         for message in sorted(messages, key=lambda m: (m.offset, m.part)):
-            if at is None or at[0] != message.offset or at[1] > message.part:
-                self.eccodes.codes_grib_multi_support_reset_file(self.file)
+            if message.offset != at:
                 self.file.seek(message.offset)
-                at = (message.offset, 0)
-            for _ in range(message.part - at[1]):
-                self.eccodes.codes_release(self._next())
-            handle = self._next()
-            try:
-                with damage(f"{self.path} [{message.name}]", "decodable GRIB values", self.eccodes.CodesInternalError):
-                    check_budget(self.path, (int(self._get(handle, "numberOfDataPoints", int) or 0),), 8)
-                    self.eccodes.codes_set(handle, "missingValue", MISSING)
-                    values = self._straight(handle, self.eccodes.codes_get_values(handle))
-            finally:
-                self.eccodes.codes_release(handle)
-            at = (message.offset, message.part + 1)
-            values = values.reshape(self.geometries[message.grid].lat.shape)
+                found = self._next()
+                at, parts = message.offset, split_fields(found[1], self.path) if found else []
+            with self._handle(parts[message.part], f"{self.path} [{message.name}]", "decodable GRIB values") as handle:
+                check_budget(self.path, (int(self._get(handle, "numberOfDataPoints", int) or 0),), 8)
+                self.eccodes.codes_set(handle, "missingValue", MISSING)
+                values = self._straight(handle, self.eccodes.codes_get_values(handle))
+                values = values.reshape(self.geometries[message.grid].lat.shape)
             measured = np.isfinite(values) & (np.abs(values) < BEYOND)
             yield message, np.where(measured, values, 0.0).astype(np.float32), measured
+
+    @contextmanager
+    def _handle(self, content: bytes, where: str, expected: str) -> Iterator[Any]:
+        """The decoder of one message; what it raises is typed, whatever happens it is released."""
+        with damage(where, expected, self.eccodes.CodesInternalError):
+            handle = self.eccodes.codes_new_from_message(content)
+            try:
+                yield handle
+            finally:
+                self.eccodes.codes_release(handle)
+
+    def _next(self) -> tuple[int, bytes] | None:
+        """(byte where it starts, content) of the next message, None behind the last one."""
+        self.eccodes.codes_grib_multi_support_off()  # another library may have turned it on; fields are split here
+        with damage(self.path, "a whole GRIB message", self.eccodes.CodesInternalError):
+            try:
+                handle = self.eccodes.codes_grib_new_from_file(self.file)
+            except self.eccodes.PrematureEndOfFileError as error:
+                raise TruncatedFileError(where=self.path, found="the end of the file inside a message", expected="a whole message",
+                                         remedy="Fetch the file again; the messages before are kept.") from error
+            if handle is None:
+                return None
+            try:
+                content: bytes = self.eccodes.codes_get_message(handle)
+                return int(self.eccodes.codes_get(handle, "offset", float)), content
+            finally:
+                self.eccodes.codes_release(handle)
 
     def _straight(self, handle: Any, values: Float) -> Float:
         """Values in the order of the coordinates: ecCodes leaves rows that run to and fro as they are, but not their places."""
@@ -140,15 +167,6 @@ class GribFile:
         """Numbers of the slowly and of the quickly running index, 0 where a grid has none."""
         rows, columns = (int(self._get(handle, key, int) or 0) for key in ("Nj", "Ni"))
         return (columns, rows) if self._get(handle, "jPointsAreConsecutive", int) else (rows, columns)
-
-    def _next(self) -> Any:
-        self.eccodes.codes_grib_multi_support_on()  # without it all but the first field of a message are lost
-        with damage(self.path, "a whole GRIB message", self.eccodes.CodesInternalError):
-            try:
-                return self.eccodes.codes_grib_new_from_file(self.file)
-            except self.eccodes.PrematureEndOfFileError as error:
-                raise TruncatedFileError(where=self.path, found="the end of the file inside a message", expected="a whole message",
-                                         remedy="Fetch the file again; the messages before are kept.") from error
 
     def _rest(self, end: int, number: int) -> Iterator[tuple[str, GeoembedError]]:
         """What follows the last message: padding, or the first bytes of one that was cut off."""
@@ -237,11 +255,6 @@ class GribFile:
 
 @contextmanager
 def opened(eccodes: Any, path: Path) -> Iterator[GribFile]:
-    """A GRIB file, whose reading state ecCodes forgets at the end (it is kept by file handle, and handles are reused)."""
-    with open(path, "rb", buffering=0) as raw:
-        file: Any = raw
-        try:
-            yield GribFile(eccodes, file, path)
-        finally:
-            eccodes.codes_grib_multi_support_reset_file(file)
-            os.lseek(raw.fileno(), 0, os.SEEK_SET)
+    """A GRIB file; unbuffered, since ecCodes reads it by its descriptor."""
+    with open(path, "rb", buffering=0) as file:
+        yield GribFile(eccodes, file, path)

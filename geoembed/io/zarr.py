@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,12 +38,12 @@ class Zarr:
         layout = ZarrStore(path)
         groups = layout.check()
         xarray, storage = require("xarray", "climate"), require("zarr.storage", "climate")
-        with damage(path, "a Zarr store"):
+        with damage(path, "a Zarr store", zipfile.BadZipFile):
             store = storage.LocalStore(path, read_only=True) if path.is_dir() else storage.ZipStore(path, mode="r")
         failures: list[GeoembedError] = []
         yielded = False
         for group, missing in groups.items():
-            with damage(path, "arrays that name their dimensions, as xarray writes them"):
+            with damage(path, "arrays that name their dimensions, as xarray writes them", zipfile.BadZipFile):
                 dataset = xarray.open_zarr(store, group=group or None, consolidated=False, decode_cf=False, chunks=None)
             prefix = f"{group.removeprefix(layout.root).strip('/')} " if group != layout.root else ""
             try:

@@ -49,7 +49,8 @@ def draw_chain(graph: Graph, ax: Axes, title: str = "") -> None:
         shown = min(LETTERS_DRAWN, int(graph.num_nodes or 0))
         facts += f"; bases 1 to {shown} drawn" if shown < int(graph.num_nodes or 0) else ""
     elif "token" in graph:
-        facts = f"{graph.num_nodes:,} measurements, {graph.num_edges:,} links{_draw_light_curve(graph, ax)}"
+        _draw_light_curve(graph, ax)
+        facts = f"{graph.num_nodes:,} measurements, {graph.num_edges:,} links; lines: links within a band"
     elif "flux_scale" in graph.provenance.settings:
         _draw_spectrum(graph, ax)
         facts = f"{graph.num_nodes:,} pixels, {graph.num_edges:,} links"
@@ -94,8 +95,8 @@ def _draw_sequence(graph: Graph, ax: Axes) -> None:
     ax.set_axis_off()
 
 
-def _draw_light_curve(graph: Graph, ax: Axes) -> str:
-    """Magnitudes with error bars, bright above; links of the nearest samples of one band. Returns a remark for the title."""
+def _draw_light_curve(graph: Graph, ax: Axes) -> None:
+    """Magnitudes with error bars, bright above; links of the nearest samples of one band."""
     time, value, error, band = (array[_kept(graph)] for array in _columns(graph))
     first = np.floor(time.min())
     present = sorted(np.unique(band).tolist(), key=lambda token: list(WAVELENGTH.values())[token])
@@ -113,7 +114,6 @@ def _draw_light_curve(graph: Graph, ax: Axes) -> str:
     names = [PASSBANDS[token] for token in present]
     legend(ax, names, [band_color(i, len(names)) for i in range(len(names))], MARKERS[: len(names)] if len(names) <= 8 else None,
            ncols=min(len(names), 6), columnspacing=0.8)
-    return "; lines: links within a passband"
 
 
 def band_color(number: int, count: int) -> tuple[float, float, float]:

@@ -32,7 +32,8 @@ def draw_overview(domains: Sequence[Domain], path: str | Path, remark: str = "")
     """Write the picture of some domains to ``path``: pairs of a graph and a map, three pairs a row, ``remark`` in the last corner."""
     cells = len(domains) + bool(remark)
     rows = -(-cells // PAIRS)
-    figure = new_figure(6.4 * PAIRS, 3.35 * rows)
+    figure = new_figure(6.6 * PAIRS, 3.35 * rows)
+    figure.get_layout_engine().set(wspace=0.1, hspace=0.06, w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
     panels = figure.subplots(rows, 2 * PAIRS, squeeze=False).reshape(-1, 2)  # [pair, graph | map]
     for domain, (left, right) in zip(domains, panels[: len(domains)], strict=True):
         draw_graph(domain.graph, left, domain.name)

@@ -99,8 +99,9 @@ def name_of(graph: Graph, longest: int = 44) -> str:
 def write_title(ax: Axes, title: str, facts: str) -> None:
     """A bold title and, below it, a line of facts in gray."""
     ax.set_title(title, loc="left", fontsize=10, fontweight="bold", color=INK, pad=17)
-    ax.annotate(facts, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8, color=FAINT,
-                ha="left", va="bottom", annotation_clip=False)
+    line = ax.annotate(facts, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8, color=FAINT,
+                       ha="left", va="bottom", annotation_clip=False)
+    line.set_in_layout(False)  # it may be wider than its axes, which are not to shrink for it
 
 
 def quiet_axes(ax: Axes, x: str = "", y: str = "") -> None:

@@ -191,6 +191,10 @@ CASES = {
     "too few occupancies": ({"occupancy": [1.0, 1.0]}, ValueRangeError, "occupancy: found 2 values; expected 1"),
     "two kinds of coordinates": ({"positions": [[0, 0, 0]]}, GeoembedError, "not exactly one of frac_coords and positions"),
     "no coordinates": ({"frac_coords": None}, GeoembedError, "not exactly one of frac_coords and positions"),
+    "no radius": ({"cutoff": 0.0}, ValueRangeError, r"cutoff 0\.0 Å.*a finite radius over 0.*Correct the settings"),
+    "infinite radius": ({"cutoff": math.inf}, ValueRangeError, "cutoff inf Å"),
+    "radius that is no number": ({"cutoff": math.nan}, ValueRangeError, "cutoff nan Å"),
+    "no neighbors": ({"neighbors": 0}, ValueRangeError, "neighbors 0; expected .* at least 1 neighbor or None"),
     "a cutoff of too many cells": ({"cell": np.diag([0.1, 30, 30]), "cutoff": 15.0, "neighbors": None}, ValueRangeError,
                                    r"a cutoff of 15\.0 Å over 150 cells.*Use a smaller cutoff"),
 }

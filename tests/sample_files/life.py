@@ -134,15 +134,15 @@ def _rain(rng: Generator) -> np.ndarray:
 
 
 def _barcodes(rng: Generator, folder: Path) -> None:
-    """30 sequences of three clades, the first one again as the opposite strand; ten reads with qualities."""
+    """18 sequences of three clades, the first one again as the opposite strand; six reads with qualities."""
     root = rng.integers(0, 4, CODE_LENGTH)
     third = np.arange(CODE_LENGTH) % 3 == 2  # third positions of codons change most
     lines, names = [], ("moth", "beetle", "wasp")
     stems = [_evolved(rng, root, np.where(third, 0.30, 0.04)) for _ in names]
     for name, stem in zip(names, stems, strict=True):
-        for number in range(1, 11):
+        for number in range(1, 7):
             text = _text(_evolved(rng, stem, np.where(third, 0.05, 0.005)))
-            if number in (4, 7):  # a base that two strands disagree on, and one that nobody read
+            if number in (3, 5):  # a base that two strands disagree on, and one that nobody read
                 text = text[:100] + {"C": "Y", "T": "Y"}.get(text[100], "R") + text[101:640] + "N" + text[641:]
             lines += [f">{name}_{number}", *(text[i : i + 70] for i in range(0, len(text), 70))]
             if (name, number) == ("moth", 1):
@@ -150,7 +150,7 @@ def _barcodes(rng: Generator, folder: Path) -> None:
                 lines += [f">{name}_{number}_opposite_strand", *(other[i : i + 70] for i in range(0, len(other), 70))]
     (folder / "dna-barcodes.fasta").write_text("\n".join([*lines, ""]))
     reads = []
-    for number in range(1, 11):
+    for number in range(1, 7):
         text = _text(_evolved(rng, stems[2], np.full(CODE_LENGTH, 0.01)))[:250]
         quality = "".join(chr(33 + q) for q in np.clip(38 - np.arange(250) // 12 - rng.integers(0, 5, 250), 2, 40))
         reads += [f"@wasp_read{number}", text, "+", quality]
