@@ -18,8 +18,9 @@ import time
 from importlib.resources import files
 from pathlib import Path
 
-from benchmarks.record import write
 from geoembed import read
+
+from benchmarks.record import write
 
 DOMAINS = {
     "materials": ("*.cif", 150), "particles": ("*.parquet", 10), "climate": ("*.nc", 4),

@@ -61,7 +61,7 @@ DOMAINS = (
     Domain("scene", "scenes", ("scene-forest-1.tif", "0,0")),
     Domain("photo", "photographs", ("photo-butterfly-1.png", "0")),
     Domain("sound", "sounds", ("sound-bird-1.wav", "0.000s"), "the same sound as FLAC"),
-    Domain("dna", "DNA barcodes", ("dna-barcodes.fasta", "moth_1"), "the same gene, from the opposite strand", True),
+    Domain("dna", "DNA barcodes", ("dna-barcodes.fasta", "moth_1"), "the same gene, from the other strand", True),
 )
 
 
@@ -153,9 +153,9 @@ def _outcome(domain: Domain, files: Sequence[str], graphs: Path, table: Path, bu
     hits = hits[(hits["query"] == record) & ~((hits["source"] == source) & (hits["record"] == record))]
     outcome.query = readable(domain, file, record)
     outcome.nearest = [
-        {"name": readable(domain, hit.source, hit.record), "score": round(float(hit.score), 6), "source": hit.source, "record": hit.record,
-         "remark": domain.twin if hit.score >= SAME else ""}
-        for hit in hits.head(NEIGHBORS).itertuples()
+        {"name": readable(domain, hit["source"], hit["record"]), "score": round(float(hit["score"]), 6), "source": hit["source"],
+         "record": hit["record"], "remark": domain.twin if hit["score"] >= SAME else ""}
+        for hit in hits.head(NEIGHBORS).to_dict("records")
     ]
     return outcome
 
@@ -173,6 +173,8 @@ def readable(domain: Domain, source: str, record: str) -> str:
         return f"{name} [{record}]"
     if domain.prefix == "weather":
         return f"{name}, {record[:10]}"
+    if domain.prefix == "sound":
+        return PurePath(source).name.removeprefix("sound-")
     return f"{name} [{record}]" if record.startswith("frame") else name
 
 

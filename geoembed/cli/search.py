@@ -18,7 +18,8 @@ def search(
 
     Example: geoembed search table crystal.cif -k 5
     """
-    from geoembed.cli.console import print_json, quiet_libraries, table as show
+    from geoembed.cli.console import print_json, quiet_libraries
+    from geoembed.cli.console import table as show
     from geoembed.pipeline import search as run
 
     quiet_libraries()

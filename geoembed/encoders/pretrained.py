@@ -16,7 +16,6 @@ from geoembed.encoders.base import Encoder, read_config
 from geoembed.errors import UnknownNameError
 from geoembed.schema import Graph, GraphBatch
 
-
 ENOUGH = 4
 """Graphs from which on an untrained encoder is centered on them."""
 

@@ -18,7 +18,6 @@ from geoembed.graphs.cloud import cloud_graph
 from geoembed.graphs.crystal import crystal_graph
 from geoembed.graphs.grid import turn
 from geoembed.graphs.sequence import COMPLEMENT
-from geoembed.ops import sort_by_target
 from geoembed.schema import Graph, level_of
 
 
@@ -44,7 +43,7 @@ class PermutationOfNodes(Symmetry):
     def apply(self, graph: Graph, generator: Generator) -> Graph:
         n = int(graph.num_nodes or 0)
         order = torch.randperm(n, generator=generator)
-        place = torch.empty_like(order).scatter_(0, order, torch.arange(n))
+        place = _place(order)
         fields: dict[str, Tensor] = {}
         edges: dict[str, Tensor] = {}
         for name, value in graph.items():
@@ -63,7 +62,7 @@ class PermutationOfNodes(Symmetry):
             fields["token_node"] = owner[rows]
             fields |= {name: graph[name][rows] for name in ("token", "token_weight") if name in graph}
         if "edge_index" in graph:
-            fields |= _sorted_edges(place[graph.edge_index], edges)
+            fields |= _sorted_edges(place[graph.edge_index], edges, graph.get("angle_index"))
         return Graph(graph.with_provenance(topology="").provenance, num_nodes=n, **fields)
 
 
@@ -77,21 +76,24 @@ class PermutationOfEdges(Symmetry):
         edges = {name: value[order] for name, value in graph.items()
                  if isinstance(value, Tensor) and level_of(name) == "edge" and name != "edge_index"}
         other = graph.with_provenance(topology="")
-        for name, value in _sorted_edges(graph.edge_index[:, order], edges).items():
+        angles = _place(order)[graph.angle_index] if "angle_index" in graph else None
+        for name, value in _sorted_edges(graph.edge_index[:, order], edges, angles).items():
             other[name] = value
         return other
 
 
-def _sorted_edges(edge_index: Tensor, edges: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Edges sorted by (kind, target) with their fields."""
-    if "edge_kind" in edges:
-        kinds = torch.argsort(edges["edge_kind"], stable=True)
-        target = edge_index[1][kinds]
-        by_target = torch.argsort(edges["edge_kind"][kinds].long() * (int(target.max()) + 1 if len(target) else 1) + target, stable=True)
-        order = kinds[by_target]
-        return {"edge_index": edge_index[:, order], **{name: value[order] for name, value in edges.items()}}
-    index, *rows = sort_by_target(edge_index, *edges.values())
-    return {"edge_index": index, **dict(zip(edges, rows, strict=True))}
+def _place(order: Tensor) -> Tensor:
+    """New number of each old row, from the old number of each new row."""
+    return torch.empty_like(order).scatter_(0, order, torch.arange(len(order)))
+
+
+def _sorted_edges(edge_index: Tensor, edges: dict[str, Tensor], angles: Tensor | None) -> dict[str, Tensor]:
+    """Edges sorted by (kind, target) with their fields, and the angles between them."""
+    kind = edges["edge_kind"].long() if "edge_kind" in edges else torch.zeros_like(edge_index[1])
+    by_target = torch.argsort(edge_index[1], stable=True)
+    order = by_target[torch.argsort(kind[by_target], stable=True)]
+    moved = {"edge_index": edge_index[:, order], **{name: value[order] for name, value in edges.items()}}
+    return moved if angles is None else moved | {"angle_index": _place(order)[angles]}
 
 
 def _crystal(graph: Graph, positions: Tensor, cell: Tensor, copies: int = 1) -> Graph:

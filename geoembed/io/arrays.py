@@ -26,6 +26,7 @@ Arrays = Mapping[str, Any]
 """Arrays by name: numpy arrays, or HDF5 datasets, which are read when a block of rows is cut out of them."""
 
 _JETNET = ("etarel", "phirel", "ptrel", "mask"), ("jet_pt", "jet_eta", "jet_mass", "jet_nparticles")
+_HLS4ML = {"jetConstituentList": "particleFeatureNames", "jets": "jetFeatureNames"}
 _ENERGYFLOW = ("constituent_pt", "constituent_rapidity", "constituent_phi", "constituent_pid")
 
 
@@ -57,9 +58,11 @@ class ArrayTable:
 
     def _frame(self, low: int, high: int) -> pd.DataFrame:
         columns: dict[str, Any] = {}
+        several = sum(bool(array.dtype.names) for array in self.arrays.values()) > 1
         for name, array in self.arrays.items():
+            prefix = f"{name}_" if several and array.dtype.names else ""  # tables of jets and of tracks both have a pt
             for column, values in _spread(name, array[low:high], self.features).items():
-                columns[column if column not in columns else f"{name}_{column}"] = values  # jets and tracks both have a pt
+                columns[prefix + column if prefix + column not in columns else f"{name}_{column}"] = values
         return pd.DataFrame(columns)
 
 
@@ -72,11 +75,12 @@ def array_table(arrays: Arrays, named: Mapping[str, Sequence[str]] | None = None
     arrays = _swath(arrays)
     texts = {name: texts_of(array) for name, array in arrays.items() if _is_text(array)}
     columns = {name: array for name, array in arrays.items() if len(array.shape) > 0}
-    naming = _features(columns, texts)
-    features: dict[str, Sequence[str]] = {name: texts[key] for name, key in naming.items()}
-    features |= _known_layouts(columns, texts) | dict(named or {})
+    known = _known_layouts(columns, texts)
+    naming = {} if known else _features(columns, texts)
+    features = known | {name: texts[key] for name, key in naming.items()} | dict(named or {})
     able = {name: array for name, array in columns.items() if _spread(name, array[0:0], features)}
-    lengths = Counter(int(array.shape[0]) for name, array in able.items() if name not in naming.values())
+    names = {*naming.values(), *_HLS4ML.values()}  # texts that name features are no rows
+    lengths = Counter(int(array.shape[0]) for name, array in able.items() if name not in names)
     if not lengths:
         return None
     rows = max(lengths, key=lambda length: (lengths[length], length))
@@ -179,9 +183,11 @@ def _known_layouts(arrays: Arrays, texts: Mapping[str, list[str]]) -> dict[str, 
     particles, jets = shapes.get("particle_features", ()), shapes.get("jet_features", ())
     if len(particles) == 3 and particles[-1] in (3, 4) and len(jets) == 2 and 2 <= jets[-1] <= 4:
         found = {"particle_features": _JETNET[0][: particles[-1]], "jet_features": _JETNET[1][: jets[-1]]}
-    constituents, names = shapes.get("jetConstituentList", ()), texts.get("particleFeatureNames", [])
-    if len(constituents) == 3 and len(names) == constituents[-1] + 1:  # the last name, the PDG code, has no column there
-        found["jetConstituentList"] = names[:-1]
+    if "jetConstituentList" in shapes and "particleFeatureNames" in texts:
+        for name, names in _HLS4ML.items():
+            width, known = shapes.get(name, (0,))[-1], texts.get(names, [])
+            if width and len(known) in (width, width + 1):  # the last name of a particle, its PDG code, has no column there
+                found[name] = known[:width]
     block = shapes.get("X", ())
     if len(block) == 3 and block[-1] == 4 and "y" in shapes and _holds_pdg_codes(arrays["X"][:64, :, 3]):
         found["X"] = _ENERGYFLOW

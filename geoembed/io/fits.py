@@ -15,6 +15,7 @@ from geoembed.io.fits_images import is_companion, pictures, stacks
 from geoembed.io.fits_snana import is_head, pair_records, refuse_photometry
 from geoembed.io.fits_spectra import axis_records, families, family_records, has_wavelengths, is_axis
 from geoembed.io.fits_tables import column_names, images_in_cells, redshift_of, table_records
+from geoembed.io.fits_tiles import check_tiles
 from geoembed.io.opener import local_file
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.tables import form_of
@@ -65,6 +66,8 @@ def _records(local: Path, path: Path) -> Iterator[Record | BadRecord]:
             where=path, found="random groups (interferometric visibilities)", expected="images or tables",
             remedy="Make an image of the visibilities first.",
         )
+    for hdu in hdus:
+        check_tiles(local, path, hdu)
     with ExitStack() as stack:
         file = stack.enter_context(open(local, "rb"))
         with quiet(path):

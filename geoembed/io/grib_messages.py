@@ -21,7 +21,7 @@ from geoembed.errors import GeoembedError, MissingFieldError, TruncatedFileError
 from geoembed.io.budget import check_budget
 from geoembed.io.damage import damage
 from geoembed.io.fields import level_name
-from geoembed.io.grib_sections import split_fields
+from geoembed.io.grib_sections import GribField, split_fields
 from geoembed.io.masks import BEYOND
 from geoembed.io.units import Conversion, conversion
 
@@ -74,7 +74,7 @@ class GribFile:
     def __init__(self, eccodes: Any, file: FileIO, path: Path) -> None:
         self.eccodes, self.file, self.path = eccodes, file, path
         self.geometries: dict[str, Geometry] = {}
-        self._grids: dict[tuple[str, int], str] = {}
+        self._grids: dict[bytes, str] = {}
 
     def messages(self) -> Iterator[Message | tuple[str, GeoembedError]]:
         """Every field in file order; (key, error) for what cannot be read."""
@@ -106,14 +106,14 @@ class GribFile:
             item: Message | tuple[str, GeoembedError]
             try:
                 with self._handle(field, f"{self.path} [{key}]", "a readable GRIB header") as handle:
-                    item = self._message(handle, offset, part)
+                    item = self._message(handle, offset, part, field.grid)
             except GeoembedError as error:
                 item = key if len(parts) == 1 else f"{key}, field {part}", error
             yield item
 
     def values(self, messages: list[Message]) -> Iterator[tuple[Message, NDArray[np.float32], NDArray[np.bool_]]]:
         """(message, values, measured) of each message, in the shape of its grid, read in the order of the file."""
-        at, parts = -1, list[bytes]()
+        at, parts = -1, list[GribField]()
         for message in sorted(messages, key=lambda m: (m.offset, m.part)):
             if message.offset != at:
                 self.file.seek(message.offset)
@@ -128,10 +128,10 @@ class GribFile:
             yield message, np.where(measured, values, 0.0).astype(np.float32), measured
 
     @contextmanager
-    def _handle(self, content: bytes, where: str, expected: str) -> Iterator[Any]:
+    def _handle(self, field: GribField, where: str, expected: str) -> Iterator[Any]:
         """The decoder of one message; what it raises is typed, whatever happens it is released."""
         with damage(where, expected, self.eccodes.CodesInternalError):
-            handle = self.eccodes.codes_new_from_message(content)
+            handle = self.eccodes.codes_new_from_message(field.content)
             try:
                 yield handle
             finally:
@@ -184,14 +184,14 @@ class GribFile:
         except self.eccodes.CodesInternalError:
             return None
 
-    def _message(self, handle: Any, offset: int, part: int) -> Message:
+    def _message(self, handle: Any, offset: int, part: int, grid: bytes) -> Message:
         name = str(self._get(handle, "shortName"))
         if name in ("unknown", "~", "None"):
             name = "param" + ".".join(str(self._get(handle, key)) for key in ("discipline", "parameterCategory", "parameterNumber"))
         step_type, cf_name = str(self._get(handle, "stepType")), str(self._get(handle, "cfName"))
         units = str(self._get(handle, "units") or "")
         return Message(
-            offset, part, self._grid(handle), self._state(handle), name if step_type == "instant" else f"{name}:{step_type}",
+            offset, part, self._grid(handle, grid), self._state(handle), name if step_type == "instant" else f"{name}:{step_type}",
             self._levels(handle, name), conversion(name, units, cf_name),
             tuple(str(self._get(handle, key)) for key in ("dataType", "stream", "expver", "dataDate", "dataTime")),
         )
@@ -216,13 +216,12 @@ class GribFile:
             return valid, "", int(self._get(handle, "number", int) or 0)
         return valid, f"+{step}h" if step.isdigit() else f"+{step}", int(self._get(handle, "number", int) or 0)
 
-    def _grid(self, handle: Any) -> str:
+    def _grid(self, handle: Any, section: bytes) -> str:
         """Key of the geometry of a message: equal for equal points, whatever the edition writes about them."""
-        section = str(self._get(handle, "md5GridSection")), int(self._get(handle, "numberOfDataPoints", int) or 0)
         if section not in self._grids:
-            geometry = self._geometry(handle, section[1])
+            geometry = self._geometry(handle, int(self._get(handle, "numberOfDataPoints", int) or 0))
             rounded = (np.round(axis, 3) + 0.0 for axis in (geometry.lat, geometry.lon % 360.0))
-            content = b"".join(axis.tobytes() for axis in rounded) or "".join(map(str, section)).encode()
+            content = b"".join(axis.tobytes() for axis in rounded) or section
             key = hashlib.sha256(content).hexdigest()[:12]
             self.geometries.setdefault(key, geometry)
             self._grids[section] = key

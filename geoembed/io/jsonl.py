@@ -99,6 +99,8 @@ def _row(line: bytes, key: str, path: Path) -> dict[str, Any] | BadRecord | None
                           remedy="Split the record.")
     try:
         row = json.loads(line.decode("utf-8-sig"), object_pairs_hook=_object)
+        if b"\\ud" in line.lower():
+            json.dumps(row, ensure_ascii=False).encode()  # half of a pair of surrogates is no text: refused here
     except (ValueError, RecursionError) as error:
         if line.endswith(b"\n"):
             return BadRecord(key, UnreadableFileError(where=where, found=f"{error}"[:200], expected="one JSON object",

@@ -142,8 +142,8 @@ def _archive(path: Path) -> dict[str, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-    except zipfile.BadZipFile as error:
-        raise TruncatedFileError(where=path, found=f"no directory of a zip archive ({error})", expected="one at its end",
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise TruncatedFileError(where=path, found=f"no readable directory of a zip archive ({error})", expected="one at its end",
                                  remedy="Fetch or write the file again.") from error
     _limit(path, len(infos))
     check_ratio(path, sum(info.file_size for info in infos), path.stat().st_size)

@@ -12,7 +12,6 @@ from geoembed.graphs.sequence import ALPHABET
 from geoembed.schema import Graph
 from geoembed.viz.palette import (
     COLORS,
-    EDGE,
     EDGES_DRAWN,
     FAINT,
     INK,
@@ -116,12 +115,16 @@ def _draw_light_curve(graph: Graph, ax: Axes) -> None:
            ncols=min(len(names), 6), columnspacing=0.8)
 
 
+_STOPS = np.array(
+    [[0.16, 0.17, 0.53], [0.00, 0.45, 0.70], [0.00, 0.62, 0.45], [0.90, 0.62, 0.00], [0.84, 0.37, 0.00], [0.50, 0.10, 0.10]]
+)
+
+
 def band_color(number: int, count: int) -> tuple[float, float, float]:
-    """Color of passband ``number`` of ``count`` in order of wavelength: dark blue to orange, lighter all the way, so that gray prints work."""
-    stops = np.array([[0.16, 0.17, 0.53], [0.00, 0.45, 0.70], [0.00, 0.62, 0.45], [0.90, 0.62, 0.00], [0.84, 0.37, 0.00], [0.50, 0.10, 0.10]])
-    place = (number + 0.5) / count * (len(stops) - 1)
-    low = int(min(place, len(stops) - 2))
-    red, green, blue = (stops[low] + (place - low) * (stops[low + 1] - stops[low])).tolist()
+    """Color of item ``number`` of ``count`` in order of wavelength, from dark blue by way of the palette's tones to dark red."""
+    place = (number + 0.5) / count * (len(_STOPS) - 1)
+    low = int(min(place, len(_STOPS) - 2))
+    red, green, blue = (_STOPS[low] + (place - low) * (_STOPS[low + 1] - _STOPS[low])).tolist()
     return red, green, blue
 
 

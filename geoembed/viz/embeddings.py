@@ -44,7 +44,7 @@ def project(vectors: ArrayLike) -> tuple[Floats, Floats]:
 def draw_map(vectors: ArrayLike, labels: Sequence[str], ax: Axes, title: str = "") -> None:
     """A map of vectors [n, D] of one encoder, colored and shaped by label [n]; near on the map = alike to the encoder.
 
-    Distances of a map of two directions are those that the axes say they hold ("62 %" of the variance).
+    Two directions hold a part of all differences: the axes say how much of the variance.
     """
     places, share = project(vectors)
     if len(labels) != len(places):
@@ -57,7 +57,6 @@ def draw_map(vectors: ArrayLike, labels: Sequence[str], ax: Axes, title: str = "
         x, y = places[kinds == number].T
         ax.scatter(x, y, s=10 if small else 34, c=_color(number), marker=_marker(number), alpha=0.85, edgecolors="white",
                    linewidths=0.2 if small else 0.6, zorder=2)
-    reach = float(np.abs(places).max(initial=0)) or 1.0
     ax.axhline(0, color=VOID, linewidth=0.6, zorder=0)
     ax.axvline(0, color=VOID, linewidth=0.6, zorder=0)
     quiet_axes(ax, f"first direction ({share[0]:.0%})", f"second direction ({share[1]:.0%})")
@@ -71,8 +70,7 @@ def draw_map(vectors: ArrayLike, labels: Sequence[str], ax: Axes, title: str = "
                loc="upper center", ncols=min(len(names), 4), columnspacing=0.7)
     elif len(names) > 16:
         ax.annotate(f"{len(names)} labels", (1, 1), ha="right", va="top", xycoords="axes fraction", fontsize=7, color=FAINT)
-    dimension = np.asarray(vectors).shape[1]
-    write_title(ax, title or "map of embeddings", f"{len(places):,} vectors of {dimension} numbers; spread {reach:.2g}")
+    write_title(ax, title or "map of embeddings", f"{len(places):,} vectors of {np.asarray(vectors).shape[1]} numbers")
 
 
 def _color(number: int) -> str:

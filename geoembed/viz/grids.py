@@ -58,7 +58,7 @@ def shown_image(graph: Graph) -> Floats:
     triple = next((triple for triple in _RENDERED if set(triple) <= set(names)), None)
     if triple is not None:
         image, measured = _channels(graph, [names.index(band) for band in triple])
-        known = measured.all(0)
+        known = np.asarray(measured.all(axis=0), dtype=np.bool_)
         picture = _RENDERED[triple](image, known)
     else:
         channels = int(str(graph.provenance.settings["channels"]))
@@ -143,4 +143,4 @@ def _patches(ax: Axes, graph: Graph, patch: int, bright: bool) -> None:
     drawn = drawn[thinned(len(drawn), 8 * PATCHES_LINKED)]
     color, strength = "#33475B" if bright else "white", float(np.clip(8 / real.sum() ** 0.5, 0.3, 1))  # fewer patches, stronger lines
     add_lines(ax, segments(center[source[drawn]], center[target[drawn]]), colors=color, linewidths=0.5, alpha=0.45 * strength, zorder=2)
-    ax.scatter(*center[real].T, s=6 * strength, c=color, alpha=0.3 + 0.4 * strength, linewidths=0, zorder=3)
+    ax.scatter(center[real, 0], center[real, 1], s=6 * strength, c=color, alpha=0.3 + 0.4 * strength, linewidths=0, zorder=3)

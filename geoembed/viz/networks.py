@@ -107,7 +107,7 @@ def draw_network(graph: Graph, ax: Axes, title: str = "") -> None:
     color = np.zeros(len(kept), dtype=np.int64)
     for number, members in enumerate(sorted(nx.connected_components(network), key=min)):
         color[[order[node] for node in members]] = number % len(COLORS)
-    ax.scatter(*xy.T, s=30, c=[COLORS[i] for i in color], edgecolors="white", linewidths=0.5, zorder=2)
+    ax.scatter(xy[:, 0], xy[:, 1], s=30, c=[COLORS[i] for i in color], edgecolors="white", linewidths=0.5, zorder=2)
     bare_axes(ax)
     ax.margins(0.08)
     shown = f" ({len(kept)} drawn)" if len(kept) < total else ""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from geoembed.schema import Graph
 from geoembed.viz.embeddings import draw_map
 from geoembed.viz.graphs import draw_graph
-from geoembed.viz.palette import FAINT, INK, new_figure, save
+from geoembed.viz.palette import FAINT, INK, new_figure, save, spread
 
 PAIRS = 3
 """Domains side by side."""
@@ -33,7 +33,7 @@ def draw_overview(domains: Sequence[Domain], path: str | Path, remark: str = "")
     cells = len(domains) + bool(remark)
     rows = -(-cells // PAIRS)
     figure = new_figure(6.6 * PAIRS, 3.35 * rows)
-    figure.get_layout_engine().set(wspace=0.1, hspace=0.06, w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    spread(figure, 0.1)
     panels = figure.subplots(rows, 2 * PAIRS, squeeze=False).reshape(-1, 2)  # [pair, graph | map]
     for domain, (left, right) in zip(domains, panels[: len(domains)], strict=True):
         draw_graph(domain.graph, left, domain.name)
@@ -42,6 +42,7 @@ def draw_overview(domains: Sequence[Domain], path: str | Path, remark: str = "")
         ax.set_axis_off()
     if remark:
         note = panels[cells - 1, 0]
-        note.text(0.0, 1.0, "How to read this", fontsize=11, fontweight="bold", color=INK, va="top", transform=note.transAxes)
-        note.text(0.0, 0.88, remark, fontsize=9.5, color=FAINT, va="top", linespacing=1.6, transform=note.transAxes)
+        style = {"va": "top", "transform": note.transAxes, "in_layout": False}  # wider than its panel, on purpose
+        note.text(0.0, 1.0, "How to read this", fontsize=11, fontweight="bold", color=INK, **style)
+        note.text(0.0, 0.88, remark, fontsize=9.5, color=FAINT, linespacing=1.6, **style)
     return save(figure, path, dpi=100)

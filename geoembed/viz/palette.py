@@ -37,6 +37,13 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def spread(figure: Figure, between: float) -> None:
+    """Leave more room between the columns of a figure: ``between`` is a share of a column's width."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(wspace=between)  # type: ignore[call-arg]
+
+
 def save(figure: Figure, path: str | Path, dpi: int = 150, limit: int | None = None) -> Path:
     """The figure as PNG, without metadata, so that equal pictures are equal files.
 

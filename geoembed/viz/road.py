@@ -14,7 +14,7 @@ from geoembed.io.shipped import sample
 from geoembed.schema import Graph, GraphBatch
 from geoembed.store.search import top_k
 from geoembed.viz.graphs import draw_graph
-from geoembed.viz.palette import COLORS, FAINT, INK, LINE, new_figure, save, write_title
+from geoembed.viz.palette import COLORS, FAINT, INK, LINE, new_figure, save, spread, write_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def draw_road(path: str | Path) -> Path:
     figure = new_figure(16, 4)
     axes = figure.subplots(1, 5, width_ratios=(3.1, 3.2, 1.0, 3.6, 3.4))
     _draw_file(axes[0], ROAD[0])
-    figure.get_layout_engine().set(wspace=0.13)  # type: ignore[union-attr]
+    spread(figure, 0.13)  # room for the arrows
     _draw_links(axes[1], graphs[0])
     _draw_vector(axes[2], vectors[0])
     _draw_table(axes[3], vectors)

@@ -13,6 +13,7 @@ from geoembed.viz.palette import EDGES_DRAWN, FAINT, INK, LINE, VOID, add_lines,
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def draw_sphere(graph: Graph, ax: Axes, title: str = "", variable: int = 0) -> N
     name = str(names[variable]) if isinstance(names, list) else f"variable {variable}"
     if colored is not None:
         bar = ax.figure.colorbar(colored, ax=ax, shrink=0.6, pad=0.02, aspect=22)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=7, colors=FAINT, length=2)
         bar.set_label(name, fontsize=8, color=INK)
     facts = f"{int(grid.sum()):,} points, {int((~grid).sum()):,} mesh vertices, {graph.num_edges:,} links{links}"
@@ -77,23 +78,20 @@ def _ball(ax: Axes) -> None:
     ax.fill(np.cos(circle), np.sin(circle), facecolor=VOID, edgecolor=LINE, linewidth=0.8, zorder=0)
 
 
-def _surface(ax: Axes, seen: Floats, value: NDArray[np.float32], measured: NDArray[np.bool_]) -> object | None:
+def _surface(ax: Axes, seen: Floats, value: NDArray[np.float32], measured: NDArray[np.bool_]) -> ScalarMappable | None:
     """The measured points as a surface of triangles without those that touch a missing point; few or scattered ones as dots."""
-    scale = {"cmap": "viridis", "zorder": 1}
     if not measured.any():
         return None
     low, high = np.percentile(value[measured], [1, 99])
-    limits = {"vmin": float(low), "vmax": float(high) if high > low else float(low) + 1}
-    spread = require("matplotlib.tri", "plot")
+    limits = float(low), float(high) if high > low else float(low) + 1
     if len(seen) > 200:
-        triangles = spread.Triangulation(seen[:, 0], seen[:, 1])
+        triangles = require("matplotlib.tri", "plot").Triangulation(seen[:, 0], seen[:, 1])
         corners = seen[triangles.triangles]
         longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
         triangles.set_mask(~measured[triangles.triangles].all(1) | (longest > 4 * np.median(longest) + 0.1))
-        surface: object = ax.tripcolor(triangles, value, shading="gouraud", **scale, **limits)
-        return surface
-    dots: object = ax.scatter(*seen[measured, :2].T, c=value[measured], s=22, edgecolors="white", linewidths=0.4, **scale, **limits)
-    return dots
+        return ax.tripcolor(triangles, value, shading="gouraud", cmap="viridis", vmin=limits[0], vmax=limits[1], zorder=1)
+    return ax.scatter(seen[measured, 0], seen[measured, 1], c=value[measured], s=22, edgecolors="white", linewidths=0.4,
+                      cmap="viridis", vmin=limits[0], vmax=limits[1], zorder=1)
 
 
 def _mesh(ax: Axes, graph: Graph, seen: Floats) -> str:

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
-
 from geoembed.cli.app import app
 from geoembed.io import sample
+from typer.testing import CliRunner, Result
 
 VERBS = ("demo", "inspect", "embed", "search", "build", "verify", "doctor", "list")
 

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from pymatgen.core import Lattice, Structure
-from torch import Tensor
-
 from geoembed import encoders as e
 from geoembed.errors import EmptyGraphError
 from geoembed.graphs.chain import chain_graph, light_curve_graph, spectrum_graph
@@ -20,6 +17,8 @@ from geoembed.graphs.sequence import ALPHABET
 from geoembed.graphs.sphere import sphere_graph
 from geoembed.schema import Graph, Provenance
 from geoembed.trust import EncoderContract
+from pymatgen.core import Lattice, Structure
+from torch import Tensor
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:

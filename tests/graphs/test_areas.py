@@ -4,16 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.spatial import SphericalVoronoi
-from scipy.special import roots_legendre
-
 from geoembed.graphs.areas import cell_areas, quad_areas
 from geoembed.graphs.geodesy import healpix_centers, lat_lon, unit_vectors
 from geoembed.graphs.icosahedron import icosahedral_mesh
 from geoembed.graphs.sphere_topology import mesh_areas
 from geoembed.graphs.voronoi import region_areas, voronoi_areas
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import SphericalVoronoi
+from scipy.special import roots_legendre
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SPHERE = 4 * np.pi

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from geoembed.graphs.geodesy import displacements, great_circle, healpix_centers, healpix_nside, lat_lon, solid_angles, unit_vectors
 from hypothesis import given
 from hypothesis import strategies as st
-
-from geoembed.graphs.geodesy import displacements, great_circle, healpix_centers, healpix_nside, lat_lon, solid_angles, unit_vectors
 
 LATITUDES = st.floats(-90, 90)
 LONGITUDES = st.floats(-360, 720)

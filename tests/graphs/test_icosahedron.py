@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from geoembed.errors import SchemaError, ValueRangeError
 from geoembed.graphs import icosahedron
 from geoembed.graphs.geodesy import solid_angles, unit_vectors

@@ -5,14 +5,13 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-
 from geoembed.errors import EmptyGraphError, SchemaError, ValueRangeError
 from geoembed.graphs.geodesy import displacements, unit_vectors
 from geoembed.graphs.icosahedron import icosahedral_mesh
 from geoembed.graphs.sphere import mesh_level, node_order, sphere_batch, sphere_graph
 from geoembed.schema import GraphBatch
+from hypothesis import given
+from hypothesis import strategies as st
 
 LAT, LON = np.linspace(90, -90, 19), np.arange(0, 360, 10.0)
 TENSORS = ("x", "measured", "mask", "pos", "weight", "node_kind", "edge_index", "edge_kind", "edge_attr")
@@ -37,7 +36,7 @@ def edges_of(graph, kind):
 def test_one_field_in_eight_conventions_is_one_graph_bit_for_bit(south_first, east_from, roll):
     values = field()
     expected = sphere_graph(values, lat=LAT, lon=LON, level=2)
-    lat, lon, written = LAT, np.where(LON >= 360 + east_from, LON - 360, LON), values
+    lat, lon, written = LAT, np.where(360 + east_from <= LON, LON - 360, LON), values
     order = np.roll(np.argsort(lon), roll)
     lon, written = lon[order], written[:, :, order]
     if south_first:

@@ -6,13 +6,13 @@ import eccodes
 import numpy as np
 import pytest
 import torch
-from climate_files import LAT, LON, grib_bytes, temperature, write_grib, write_multi_field
-
 from geoembed.errors import EmptyGraphError, MissingFieldError, TruncatedFileError, UnreadableFileError, ValueRangeError
 from geoembed.graphs.geodesy import healpix_centers
 from geoembed.graphs.sphere import sphere_graph
 from geoembed.io.grib import Grib
 from geoembed.io.record import BadRecord
+
+from climate_files import LAT, LON, grib_bytes, temperature, write_grib, write_multi_field
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CLIMATE = SHARED / "climate"

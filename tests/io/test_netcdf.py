@@ -6,13 +6,13 @@ import netCDF4
 import numpy as np
 import pytest
 import torch
-from climate_files import LAT, LON, temperature, write_netcdf
-
 from geoembed.errors import EmptyGraphError, MissingFieldError, UnreadableFileError, UnsafeFileError, ValueRangeError
 from geoembed.graphs.geodesy import healpix_centers
 from geoembed.graphs.sphere import sphere_graph
 from geoembed.io.netcdf import NetCdf
 from geoembed.io.record import BadRecord
+
+from climate_files import LAT, LON, temperature, write_netcdf
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 CLIMATE = SHARED / "climate"

@@ -3,12 +3,12 @@
 import netCDF4
 import numpy as np
 import pytest
-from climate_files import temperature, write_netcdf
+from geoembed.errors import GeoembedError, TruncatedFileError, UnreadableFileError
+from geoembed.io.netcdf_classic import check_classic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoembed.errors import GeoembedError, TruncatedFileError, UnreadableFileError
-from geoembed.io.netcdf_classic import check_classic
+from climate_files import temperature, write_netcdf
 
 KINDS = ["NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA"]
 

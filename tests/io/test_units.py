@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from geoembed.errors import ValueRangeError
 from geoembed.io.units import QUANTITIES, UNITS, conversion
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def applied(name, unit, values, *aliases):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import xarray
-from climate_files import LAT, LON, temperature
-
 from geoembed.errors import BudgetError, EmptyGraphError, TruncatedFileError, UnreadableFileError, UnsafeFileError
 from geoembed.graphs.sphere import sphere_graph
 from geoembed.io.grib import Grib
 from geoembed.io.record import BadRecord
 from geoembed.io.zarr import Zarr
+
+from climate_files import LAT, LON, temperature
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 FILES = SHARED / "climate" / "files"

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-
 from geoembed.errors import EmptyGraphError, ValueRangeError
 from geoembed.graphs.sphere import sphere_graph
 from geoembed.io.forms.points import PointTable
