@@ -84,11 +84,13 @@ def rows_of(domain: str, pattern: str, count: int) -> list[dict[str, object]]:
     goal = CRYSTALS_PER_SECOND if domain == "materials" else None
     throughput = large["in"] / large["wall"]
     return [
-        {"question": f"{domain}: read, records/s, one core", "ours": rate, "rival": None, "ratio": None, "iqr": spread, "goal": None, "met": None},
+        {"question": f"{domain}: read, records/s, one core", "ours": rate, "rival": None, "ratio": None, "iqr": spread,
+         "goal": None, "met": None},
         {"question": f"{domain}: embed from files to table, records/s, start-up included", "ours": throughput, "rival": None, "ratio": None,
          "iqr": None, "goal": goal, "met": None if goal is None else throughput >= goal, "records": large["in"], "embedded": large["out"],
          "wall": large["wall"], "marginal": marginal},
-        {"question": f"{domain}: peak memory with 4N files, GiB", "ours": large["peak"], "rival": small["peak"], "ratio": growth, "iqr": None,
+        {"question": f"{domain}: peak memory with 4N files, GiB", "ours": large["peak"], "rival": small["peak"], "ratio": growth,
+         "iqr": None,
          "goal": f"< {PEAK_GIB} GiB and ≤ {FLAT} × the peak with N files", "met": large["peak"] < PEAK_GIB and growth <= FLAT,
          "files": [count, 4 * count]},
     ]

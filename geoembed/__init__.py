@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from geoembed.io import sample as sample
     from geoembed.nn import CrystalGraphConv as CrystalGraphConv
     from geoembed.pipeline import Report as Report
-    from geoembed.pipeline import build as build
-    from geoembed.pipeline import embed as embed
+    from geoembed.pipeline.build import build as build
+    from geoembed.pipeline.embed import embed as embed
     from geoembed.schema import Graph as Graph
     from geoembed.schema import GraphBatch as GraphBatch
     from geoembed.store import open_store as open_store
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 # Names and where they live; a name is imported when it is first used, so ``geoembed --help`` loads no torch.
 _HOMES = {
     "errors": "", "trust": "", "encoders": "", "viz": "", "GeoembedError": "errors",
-    "read": "io", "sample": "io", "build": "pipeline", "embed": "pipeline", "Report": "pipeline", "open_table": "store", "open_store": "store",
+    "read": "io", "sample": "io",
+    "build": "pipeline", "embed": "pipeline", "Report": "pipeline", "open_table": "store", "open_store": "store",
     "crystal_graph": "graphs.crystal", "cloud_graph": "graphs.cloud", "particle_class": "graphs.cloud",
     "sphere_graph": "graphs.sphere", "icosahedral_mesh": "graphs.icosahedron", "grid_graph": "graphs.grid",
     "chain_graph": "graphs.chain", "light_curve_graph": "graphs.chain", "spectrum_graph": "graphs.chain",

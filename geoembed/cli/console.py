@@ -69,8 +69,12 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         numeric = bool(body) and all(isinstance(row[i], int | float) for row in body)
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in body:
-        shown.add_row(*(f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value) for value in row))
+        shown.add_row(*map(_cell, row))
     console().print(shown)
+
+
+def _cell(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def finish(report: Report, out: str, as_json: bool) -> int:

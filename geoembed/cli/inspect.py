@@ -17,7 +17,7 @@ SHOWN = 10
 
 def inspect(
     file: Annotated[str, typer.Argument(help="File, archive or URL.")],
-    picture: Annotated[str | None, typer.Option("--picture", "-p", help="Where the picture goes; by default NAME.png in this folder.")] = None,
+    picture: Annotated[str | None, typer.Option("--picture", "-p", help="File of the picture; by default NAME.png here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout, no picture.")] = False,
 ) -> None:
     """The first graph of a file in words and as a picture, and a line for each of the others.
@@ -63,7 +63,7 @@ def describe(graph: Graph) -> dict[str, Any]:
     from geoembed.viz import topology
 
     shape = topology(graph)
-    fields = {name: f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}: {FIELDS[name].meaning if name in FIELDS else 'own field'}"
+    fields = {name: f"{list(value.shape)} {value.dtype}: {FIELDS[name].meaning if name in FIELDS else 'own field'}".replace("torch.", "")
               for name, value in graph.items() if isinstance(value, Tensor)}
     measured = f"{float(graph.measured.float().mean()):.1%} of the entries" if "measured" in graph else "all"
     return {

@@ -28,7 +28,7 @@ def names(
         print_json(found)
         return
     for name, rows in found.items():
-        show(name, ("name", "what it is"), list(rows.items()) or [("(none)", "weights are shipped once encoders are trained" if name == "weights" else "")])
+        show(name, ("name", "what it is"), list(rows.items()) or [("(none)", "")])
 
 
 def _listed(kind: str) -> dict[str, str]:

@@ -111,7 +111,7 @@ class Encoder(nn.Module, Generic[C]):
         vectors = self.embed(batch)
         mean = vectors.mean(0)
         if isinstance(last, nn.Linear) and bool((vectors - mean).norm(dim=1).min() > 1e-4 * mean.norm()):
-            last.bias -= mean
+            last.bias.sub_(mean)
 
     def save(self, folder: str | Path) -> None:
         """Write ``model.safetensors`` and ``config.json`` into ``folder``."""

@@ -32,6 +32,7 @@ MISSING = 1e34
 
 _CURVILINEAR = frozenset({"lambert", "lambert_lam", "lambert_azimuthal_equal_area", "polar_stereographic", "albers", "rotated_ll",
                           "rotated_gg", "transverse_mercator"})
+_CORNERS = ("latitudeOfFirstGridPoint", "latitudeOfLastGridPoint", "longitudeOfFirstGridPoint", "longitudeOfLastGridPoint")
 _BARE = frozenset({"surface", "meanSea"})
 
 
@@ -241,6 +242,11 @@ class GribFile:
                 remedy="They lie in the grid file with that UUID; write fields and coordinates to one NetCDF file.")
             return Geometry(kind, none, none, error)
         check_budget(self.path, (points, 2 + len(self.geometries)), 16)
+        corners = {key: self._get(handle, f"{key}InDegrees", float) for key in _CORNERS}
+        if wild := {key: value for key, value in corners.items() if value is not None and not abs(value) <= 720.0}:
+            error = UnreadableFileError(  # ecCodes would turn them into 0…360 by subtracting 360 again and again
+                where=self.path, found=f"a grid with {wild}", expected="degrees", remedy="The message is damaged: fetch the file again.")
+            return Geometry(kind, none, none, error)
         try:
             with damage(self.path, f"a grid of type {kind} that ecCodes can locate", self.eccodes.CodesInternalError):
                 lat, lon = (self.eccodes.codes_get_double_array(handle, key) for key in ("latitudes", "longitudes"))

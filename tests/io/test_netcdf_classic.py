@@ -1,5 +1,7 @@
 """The length that a classic header declares is the length of a file that the reference library wrote."""
 
+import contextlib
+
 import netCDF4
 import numpy as np
 import pytest
@@ -48,10 +50,8 @@ def test_flipped_byte_in_the_header_gives_a_length_or_an_error_of_ours(tmp_path_
     data = bytearray(write_netcdf(path, temperature(2), kind="NETCDF3_CLASSIC").read_bytes())
     data[position] = value
     path.write_bytes(data)
-    try:
+    with contextlib.suppress(GeoembedError):
         assert check_classic(path) >= 0
-    except GeoembedError:
-        pass
 
 
 def test_contradicting_header_is_named_with_its_place(tmp_path):
