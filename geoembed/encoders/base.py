@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -132,16 +133,21 @@ class Encoder(nn.Module, Generic[C]):
         if document["encoder"] != cls.name:
             raise StoreError(where=place, found=f"an encoder {document['encoder']!r}", expected=repr(cls.name),
                              remedy="Load it with geoembed.encoders.load, which picks the class.")
-        encoder = cls(from_mapping(cls.config_class, document["config"]))
+        settings = document["config"]
+        if absent := sorted({field.name for field in fields(cls.config_class)} - set(settings)):
+            raise StoreError(where=f"{place / 'config.json'}: config", found=f"no {', '.join(absent)}", expected="every setting",
+                             remedy="Save the encoder again; today's default may not be the one that it was trained with.")
+        encoder = cls(from_mapping(cls.config_class, settings))
         encoder.trained, encoder.card = bool(document["trained"]), document["card"]
-        state = load_file(place / "model.safetensors")
+        state = _read_tensors(place / "model.safetensors")
         own = encoder.state_dict()
         both = own.keys() & state.keys()
         wrong = sorted((own.keys() ^ state.keys()) | {name for name in both if own[name].shape != state[name].shape})
         if wrong:
             raise StoreError(where=place / "model.safetensors", found=f"tensors that do not fit: {', '.join(wrong[:5])}",
                              expected="those of its config.json", remedy="Save the encoder again; the two files belong together.")
-        encoder.load_state_dict(state)
+        first, _ = next(encoder.named_parameters())
+        encoder.to(state[first].dtype).load_state_dict(state)  # copied in the precision that was saved; a mapped file is not aligned
         return encoder.eval()
 
     @classmethod
@@ -167,12 +173,29 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise StoreError(where=folder, found="no config.json", expected="a folder written by Encoder.save", remedy="Check the path.")
-    document = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(where=path, found=f"no JSON ({error})", expected="the file that Encoder.save wrote",
+                         remedy="Fetch the weights again.") from error
+    if not isinstance(document, dict):
+        raise StoreError(where=path, found="no JSON object", expected="the file that Encoder.save wrote", remedy="Fetch the weights again.")
     missing = {"format", "encoder", "config", "trained", "card"} - set(document)
     if missing or document["format"] != FORMAT:
         raise StoreError(where=path, found=f"format {document.get('format')}, without {sorted(missing)}", expected=f"format {FORMAT}",
                          remedy="Install the version of geoembed that wrote it.")
     return cast(Mapping[str, Any], document)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise StoreError(where=path.parent, found=f"no {path.name}", expected="a folder written by Encoder.save",
+                         remedy="Fetch both files of the weights.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise StoreError(where=path, found=f"not a safetensors file ({error})", expected="the file that Encoder.save wrote",
+                         remedy="Fetch the weights again.") from error
 
 
 def configured(config: C, **changes: Any) -> C:

@@ -19,6 +19,7 @@ from geoembed.schema import Graph
 TWO_PI = 2 * math.pi
 FLOOR = 1e-8
 """Smallest ΔR, kT [GeV], z and m² [GeV²] before the logarithm: coincident particles stay finite."""
+CEILING = 1e30
 
 
 def offset_edges(ptr: Tensor, offsets: Sequence[int], band: Tensor | None = None) -> Tensor:
@@ -86,9 +87,10 @@ def pair_features(pt_a: Tensor, pt_b: Tensor, delta_eta: Tensor, delta_phi: Tens
     """The four logarithms of :func:`pair_attr` from pT and angle differences of any broadcastable shape -> [..., 4]."""
     delta_r = torch.sqrt(delta_eta.square() + delta_phi.square() + FLOOR**2)
     least = torch.minimum(pt_a, pt_b)
-    mass2 = 4 * pt_a * pt_b * (torch.sinh(delta_eta / 2).square() + torch.sin(delta_phi / 2).square())
+    half = (delta_eta / 2).clamp(-30, 30)  # beyond, one of the two is the beam, and sinh² leaves float32
+    mass2 = 4 * pt_a * pt_b * (torch.sinh(half).square() + torch.sin(delta_phi / 2).square())
     z = least / (pt_a + pt_b).clamp(min=FLOOR)
-    return torch.stack([delta_r, least * delta_r, z, mass2], dim=-1).clamp(min=FLOOR).log()
+    return torch.stack([delta_r, least * delta_r, z, mass2], dim=-1).clamp(FLOOR, CEILING).log()
 
 
 def connect(graph: Graph, rule: Mapping[str, object]) -> Graph:

@@ -58,14 +58,14 @@ class Csv:
     newline is noted, and a cut between two lines cannot be seen.
     """
 
-    kind, suffixes = "table", (".csv", ".tsv", ".tab", ".ecsv", ".dat", ".txt", ".ascii")
+    kind, suffixes = "table", (".csv", ".tsv", ".tab", ".ecsv", ".dat", ".txt", ".ascii", ".mjd")
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By suffix, and content that is text of no other format; in a .dat or .txt two lines must have as many fields."""
         text = head.lstrip(b"\xef\xbb\xbf \r\n\t")
         if not name.endswith(self.suffixes) or b"\0" in head or text.startswith(_FOREIGN) or looks_like_snana(head):
             return False
-        if not name.endswith((".dat", ".txt", ".ascii")):
+        if not name.endswith((".dat", ".txt", ".ascii", ".mjd")):
             return True
         lines = [line for line in head.decode("utf-8", "replace").splitlines()[:-1] if line.strip() and line[0] not in _COMMENT]
         if len(lines) < 2:  # a prologue longer than the head

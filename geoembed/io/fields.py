@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoembed.errors import EmptyGraphError
+from geoembed.errors import BudgetError, EmptyGraphError
 from geoembed.graphs.sphere import mesh_level, sphere_graph
 from geoembed.io.record import Record
 from geoembed.io.units import Conversion
 from geoembed.schema import Graph, Scalar
 
 Float = NDArray[np.float64]
+
+_UNWRITTEN = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +117,16 @@ def field_graph(record: Record) -> Graph:
     level = mesh_level(fields.lat, fields.lon, fields.values.shape[1:])
     return sphere_graph(fields.values, lat=fields.lat, lon=fields.lon, level=level, measured=fields.measured,
                         variables=fields.variables)
+
+
+def check_written(where: str | PathLike[str], declared: int, written: int) -> None:
+    """Raise :class:`BudgetError` where an array declares much (over 64 MiB, 100 times) more bytes than were ever written.
+
+    A few bytes can so claim millions of times that all hold the fill value.
+    """
+    if declared - written > _UNWRITTEN and declared > 100 * written:
+        raise BudgetError(where=where, found=f"{declared / 2**20:.0f} MiB declared, {written / 2**20:.1f} MiB written",
+                          expected="an array that was filled", remedy="Write only the part that holds data.")
 
 
 def level_name(base: str, levels: Sequence[float | str]) -> str:

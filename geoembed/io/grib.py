@@ -85,6 +85,6 @@ def _record(file: GribFile, key: str, messages: list[Message], *, alone: bool) -
             for message, values, measured in file.values(messages)
         ]
         return field_record(key, channels, geometry.lat, geometry.lon, where=file.path, alone=alone,
-                            notes={"messages": len(messages)})
+                            notes={"messages": len(messages), **({"grid": geometry.note} if geometry.note else {})})
     except GeoembedError as error:
         return BadRecord(key, error)

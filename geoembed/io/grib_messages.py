@@ -44,6 +44,7 @@ class Geometry:
     lat: Float
     lon: Float
     error: GeoembedError | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -253,9 +254,24 @@ class GribFile:
         except UnreadableFileError as located:
             return Geometry(kind, none, none, located)
         rows, columns = self._rows_and_columns(handle)
+        note = ""
+        if kind == "regular_ll" and rows * columns == points and rows > 2 and columns > 2:
+            even_lat = _even(lat.reshape(rows, columns)).ravel()
+            even_lon = _even(np.unwrap(np.unwrap(lon.reshape(rows, columns), axis=0, period=360.0), axis=1, period=360.0)).ravel()
+            if max(np.abs(even_lat - lat).max(), np.abs((even_lon - lon + 180.0) % 360.0 - 180.0).max()) > 0.1:
+                note = "the increments contradict the corners of the grid; placed by its corners"
+                lat, lon = even_lat, even_lon
         if kind in _CURVILINEAR and rows * columns == points:
             lat, lon = lat.reshape(rows, columns), lon.reshape(rows, columns)
-        return Geometry(kind, lat, lon)
+        return Geometry(kind, lat, lon, note=note)
+
+
+def _even(field: Float) -> Float:
+    """A coordinate [H, W] that varies along one axis, evenly spaced between its ends."""
+    along = 0 if np.ptp(field[:, 0]) > np.ptp(field[0]) else 1
+    line = np.take(field, 0, axis=1 - along)
+    line = np.linspace(line[0], line[-1], len(line))
+    return np.broadcast_to(line[:, None] if along == 0 else line, field.shape).copy()
 
 
 @contextmanager

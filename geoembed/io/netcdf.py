@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from geoembed.errors import (
     UnreadableFileError,
     UnsafeFileError,
 )
+from geoembed.io.coordinates import is_coordinate
 from geoembed.io.damage import check_ratio, damage
 from geoembed.io.datasets import dataset_records
 from geoembed.io.extras import require
-from geoembed.io.fields import field_graph
+from geoembed.io.fields import check_written, field_graph
 from geoembed.io.netcdf_classic import MAGIC, check_classic
 from geoembed.io.record import BadRecord, Record
 from geoembed.schema import Graph
@@ -74,21 +77,32 @@ def _empty(path: Path) -> GeoembedError:
 
 
 def _datasets(path: Path) -> Iterator[tuple[str, Any]]:
-    """(name, undecoded data set) of each group with variables; a child has the coordinates of its parents."""
+    """(name, undecoded data set) of each group with variables, completed by the coordinates of its parents and siblings."""
     xarray = require("xarray", "climate")
-    parents: dict[str, Any] = {}
-    for group in _groups(path):
-        with damage(path, "a readable NetCDF group"):
-            dataset = xarray.open_dataset(path, engine="netcdf4", group=group, decode_cf=False, cache=False)
-        with dataset:
-            with damage(path, "dimensions that agree between groups"):
-                for parent in (name for name in parents if name == "/" or group.startswith(f"{name}/")):
-                    inherited = {name: v for name, v in parents[parent].items()
-                                 if name not in dataset.variables and all(dataset.sizes.get(d) == n for d, n in v.sizes.items())}
-                    dataset = dataset.assign(inherited)
-                parents[group] = dict(dataset.variables)
+    with ExitStack() as opened:
+        datasets = {}
+        for group in _groups(path):
+            with damage(path, "a readable NetCDF group"):
+                dataset = xarray.open_dataset(path, engine="netcdf4", group=group, decode_cf=False, cache=False)
+                datasets[group] = opened.enter_context(dataset)
+        for group, dataset in datasets.items():
             if dataset.variables:
-                yield group, dataset
+                with damage(path, "dimensions that agree between groups"):
+                    completed = dataset.assign(_inherited(group, datasets))
+                yield group, completed
+
+
+def _inherited(group: str, datasets: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of parent groups, and latitudes and longitudes of any other (swaths keep them apart), that fit the group's own."""
+    own = datasets[group]
+    found: dict[str, Any] = {}
+    for other, dataset in datasets.items():
+        parent = other == "/" or group.startswith(f"{other}/")
+        for name, variable in dataset.variables.items():
+            fits = variable.ndim > 0 and all(own.sizes.get(dim) == size for dim, size in variable.sizes.items())
+            if name not in own.variables and other != group and fits and (parent or is_coordinate(name, variable)):
+                found[name] = variable
+    return found
 
 
 def _groups(path: Path) -> list[str]:
@@ -135,7 +149,12 @@ def _check_hdf5(path: Path, stored: int) -> None:
                 elif isinstance(item, h5py.Dataset) and item.shape is not None:
                     if item.is_virtual or item.external:
                         raise _elsewhere(path, key)
-                    declared += int(item.size) * item.dtype.itemsize
+                    size = int(item.size) * item.dtype.itemsize
+                    written = item.id.get_storage_size()
+                    if item.chunks and written:
+                        written = item.id.get_num_chunks() * prod(item.chunks) * item.dtype.itemsize
+                    check_written(f"{path} [{key}]", size, written)
+                    declared += size
     check_ratio(path, declared, stored)
 
 

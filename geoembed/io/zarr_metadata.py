@@ -16,6 +16,7 @@ import numpy as np
 from geoembed.errors import BudgetError, EmptyGraphError, TruncatedFileError, UnreadableFileError, UnsafeFileError
 from geoembed.io.budget import check_budget
 from geoembed.io.damage import check_ratio, damage
+from geoembed.io.fields import check_written
 
 METADATA = (".zgroup", ".zarray", ".zattrs", ".zmetadata", "zarr.json")
 MOST_OBJECTS = 2_000_000
@@ -61,6 +62,8 @@ class ZarrStore:
             if count > _MOST_CHUNKS:
                 raise BudgetError(where=where, found=f"{count} chunks", expected=f"at most {_MOST_CHUNKS}", remedy="Write larger chunks.")
             # A scalar that equals the fill value has no chunk.
+            written = min(present[name], count) * prod(chunks) * itemsize if shape else prod(shape) * itemsize
+            check_written(where, prod(shape) * itemsize, written)
             missing[name.rpartition("/")[0]] += max(count - present[name], 0) if shape else 0
         check_ratio(self.path, declared, stored)
         if not missing:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 def safe_norm(x: Tensor) -> Tensor:
     """Euclidean length of the last axis, kept as an axis of 1: value 0 and gradient 0 at the zero vector."""
     square = x.square().sum(-1, keepdim=True)
-    positive = square > 0
-    return square.where(positive, 1.0).sqrt().where(positive, 0.0)
+    some = square != 0  # not > 0: NaN stays NaN
+    return square.where(some, 1.0).sqrt().where(some, 0.0)
 
 
 def unit_length(x: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def unit_length(x: Tensor) -> Tensor:
     """
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     norm = safe_norm(wide)
-    return (wide / norm.where(norm > 0, 1.0)).where(norm > 0, 0.0)
+    return (wide / norm.where(norm != 0, 1.0)).where(norm != 0, 0.0)
 
 
 class Standardize(nn.Module):

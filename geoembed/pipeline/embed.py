@@ -44,7 +44,7 @@ def embed(
         limits: what one file may cost.
         progress: called after each chunk.
         device: where the encoder runs; None for a GPU where there is one.
-        budget: nodes, edges and graphs of a batch.
+        budget: nodes, edges and graphs of a batch; None for one that suits the device.
         executor: spreads the parsing, as in :func:`build`.
     """
     started = time.perf_counter()
@@ -59,7 +59,7 @@ def embed(
         table.flush()
         scratch = Path(tempfile.mkdtemp(prefix=f"{WRITING}graphs-", dir=folder))
         try:
-            run = Run(table, Chooser(table, encoder, weights, device, budget or Budget()))
+            run = Run(table, Chooser(table, encoder, weights, device, budget))
 
             def done(key: str) -> ChunkRows | None:
                 rows = table.chunks.get(run.key(key))

@@ -122,7 +122,7 @@ _STOPS = np.array(
 
 def band_color(number: int, count: int) -> tuple[float, float, float]:
     """Color of item ``number`` of ``count`` in order of wavelength, from dark blue by way of the palette's tones to dark red."""
-    place = (number + 0.5) / count * (len(_STOPS) - 1)
+    place = number / (count - 1) * (len(_STOPS) - 1) if count > 1 else 1.0
     low = int(min(place, len(_STOPS) - 2))
     red, green, blue = (_STOPS[low] + (place - low) * (_STOPS[low + 1] - _STOPS[low])).tolist()
     return red, green, blue

@@ -30,6 +30,8 @@ def project(vectors: ArrayLike) -> tuple[Floats, Floats]:
     rows = np.asarray(vectors, dtype=np.float64)
     if rows.ndim != 2:
         raise SchemaError(where="project", found=f"shape {list(rows.shape)}", expected="[n, D]", remedy="Give one vector a row.")
+    if not len(rows):
+        return np.zeros((0, 2)), np.zeros(2)
     left, size, right = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
     size = np.where(size > 1e-9 * size.max(initial=0), size, 0)
     sign = np.sign(np.take_along_axis(right, np.abs(right).argmax(axis=1)[:, None], axis=1)[:, 0])

@@ -30,7 +30,7 @@ def to_networkx(graph: Graph) -> nx.MultiDiGraph:
     >>> from geoembed.graphs.chain import chain_graph
     >>> network = to_networkx(chain_graph([0.0, 1.0, 3.0], [5.0, 6.0, 7.0], offsets=(1,)))
     >>> network.number_of_edges(), network.nodes[1]["x"], network[0][1][1]["edge_attr"]
-    (4, 6.0, [1.0, 0.0])
+    (4, 6.0, -1.0)
     """
     network = nx.MultiDiGraph(provenance=graph.provenance.to_dict())
     nodes: dict[str, list[object]] = {}

@@ -227,6 +227,17 @@ def test_43_the_mass_of_a_light_pair_at_500_gev_survives_float32():
     assert float(mass2) == pytest.approx(500**2 * 4e-8, rel=1e-5)
 
 
+def test_43_a_particle_along_the_beam_overflows_nothing():
+    """Generators list beam remnants at |η| of hundreds; float32 ends at sinh² of 44."""
+    graph = cloud_graph(pt=[1e-3, 1e4, 50.0], eta=[-700.0, 800.0, 0.0], phi=[0.0, 1.0, 2.0], energy=[1e3, 1e4, 50.0])
+    model = ParticleCloudEncoder(ParticleCloudConfig(hidden_dim=16, layers=2, heads=4, embedding_dim=8))
+    vector = model(GraphBatch.from_data_list([graph]))
+    assert bool(torch.isfinite(graph.edge_attr).all())
+    assert vector.detach().norm().item() == pytest.approx(1.0, abs=1e-5)
+    vector[0, 0].backward()
+    assert all(bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+
+
 def test_44_every_element_has_a_row_and_nothing_else_has():
     grid = torch.cartesian_prod(*[torch.arange(5)] * 3)[:MAX_Z].double() * 3
     graph = crystal_graph(numbers=range(1, MAX_Z + 1), positions=grid, cutoff=4.0)

@@ -210,6 +210,16 @@ def test_a_compressed_image_may_not_claim_more_than_the_budget(tmp_path: Path) -
         read(path)
 
 
+def test_a_card_that_cannot_be_parsed_is_noted_and_one_of_the_structure_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.fits", fits.PrimaryHDU(IMAGE, fits.Header({"AIRMASS": 1.25})))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"AIRMASS =                 1.25", b"AIRMASS =              1.25.7e"))
+    assert read(path)["primary"].notes == {"unparsed_cards": "AIRMASS"}
+    path.write_bytes(whole.replace(b"NAXIS2  =                    8", b"NAXIS2  =                8.8.8"))
+    with pytest.raises(UnreadableFileError, match="NAXIS2"):
+        read(path)
+
+
 def test_a_file_of_headers_says_that_it_holds_nothing(tmp_path: Path) -> None:
     with pytest.raises(EmptyGraphError, match="headers without data"):
         read(save(tmp_path / "a.fits", fits.PrimaryHDU()))

@@ -30,6 +30,15 @@ def only(path):
     return record
 
 
+def changed(message, **keys):
+    handle = eccodes.codes_new_from_message(message)
+    for key, value in keys.items():
+        eccodes.codes_set(handle, key, value)
+    message = eccodes.codes_get_message(handle)
+    eccodes.codes_release(handle)
+    return message
+
+
 @pytest.mark.parametrize("edition", [1, 2])
 def test_message_is_the_field_that_was_written(tmp_path, edition):
     record = only(write_grib(tmp_path / "t.grib", [grib_bytes(T, edition=edition)]))
@@ -191,12 +200,29 @@ def test_rows_that_run_to_and_fro_are_smooth_in_the_graph(name, shape):
 def test_rows_that_run_to_and_fro_give_the_field_that_was_written(tmp_path):
     to_and_fro = T.copy()
     to_and_fro[1::2] = T[1::2, ::-1]
-    handle = eccodes.codes_new_from_message(grib_bytes(to_and_fro))
-    eccodes.codes_set(handle, "alternativeRowScanning", 1)
-    message = eccodes.codes_get_message(handle)
-    eccodes.codes_release(handle)
+    message = changed(grib_bytes(to_and_fro), alternativeRowScanning=1)
     record = only(write_grib(tmp_path / "t.grib", [message]))
     np.testing.assert_allclose(Grib().to_graph(record).x[:312, 0], sphere_graph(T[None], lat=LAT, lon=LON, level=2).x[:312, 0], atol=1e-4)
+
+
+def test_increments_that_contradict_the_corners_do_not_move_the_rows(tmp_path):
+    expected = Grib().to_graph(only(write_grib(tmp_path / "right.grib", [grib_bytes(T)])))
+    wrong = changed(grib_bytes(T), jDirectionIncrementInDegrees=2.0, iDirectionIncrementInDegrees=2.0)
+    record = only(write_grib(tmp_path / "wrong.grib", [wrong]))
+    assert "placed by its corners" in record.notes["grid"]
+    assert torch.equal(Grib().to_graph(record).x, expected.x)
+    assert Grib().to_graph(record).edge_index is expected.edge_index
+
+
+@pytest.mark.parametrize("keys", [
+    {"longitudeOfFirstGridPointInDegrees": 300.0, "longitudeOfLastGridPointInDegrees": 285.0},
+    {"longitudeOfFirstGridPointInDegrees": -60.0, "longitudeOfLastGridPointInDegrees": -75.0},
+])
+def test_grid_that_crosses_the_seam_stays_where_it_is(tmp_path, keys):
+    record = only(write_grib(tmp_path / "t.grib", [changed(grib_bytes(np.roll(T, 4, axis=1)), **keys)]))
+    assert "grid" not in record.notes
+    expected = sphere_graph(T[None], lat=LAT, lon=LON, level=2)
+    np.testing.assert_allclose(Grib().to_graph(record).x[:312], expected.x[:312], atol=1e-4)
 
 
 @needs_data

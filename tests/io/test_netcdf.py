@@ -297,6 +297,21 @@ def test_groups_are_read_with_the_coordinates_of_their_parents(tmp_path):
     np.testing.assert_array_equal(record.payload.values[0], temperature()[0])
 
 
+def test_swath_whose_coordinates_lie_in_a_sibling_group_is_read(tmp_path):
+    def write(file):
+        file.createDimension("line", 3)
+        file.createDimension("pixel", 4)
+        values = file.createGroup("geophysical_data").createVariable("chlor_a", "f4", ("line", "pixel"))
+        navigation = file.createGroup("navigation_data")
+        values[:] = np.arange(12).reshape(3, 4)
+        for name, start in (("latitude", 40), ("longitude", 10)):
+            navigation.createVariable(name, "f4", ("line", "pixel"))[:] = start + np.arange(12).reshape(3, 4) / 10
+
+    record = only(raw(tmp_path / "t.nc", write))
+    assert record.key == "geophysical_data field"
+    np.testing.assert_allclose(record.payload.lat.ravel(), 40 + np.arange(12) / 10, rtol=1e-6)
+
+
 def test_field_whose_coordinates_lie_elsewhere_says_which_and_what_to_do(tmp_path):
     path = raw(tmp_path / "t.nc", lambda file: put(file, "psi", ("ncol",), np.arange(5400.0)))
     with pytest.raises(MissingFieldError, match=r"psi \(ncol 5400\).*merge both"):

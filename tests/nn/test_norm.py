@@ -24,6 +24,11 @@ def test_the_length_is_that_of_numpy_and_a_unit_vector_has_length_one(values):
     torch.testing.assert_close(unit * length, x)
 
 
+def test_a_vector_that_is_not_a_number_does_not_become_the_zero_vector():
+    assert bool(safe_norm(torch.tensor([[1.0, torch.nan]])).isnan())
+    assert bool(unit_length(torch.tensor([[1.0, torch.nan]])).isnan().all())
+
+
 def test_gradients_of_the_length_and_of_the_unit_vector_are_exact():
     x = numbers(3, 4).requires_grad_()
     assert torch.autograd.gradcheck(safe_norm, (x,))

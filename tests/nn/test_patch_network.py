@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from geoembed.graphs.grid import grid_graph, turn
-from geoembed.nn import ChainNetwork, PatchEmbedding, PatchNetwork, StepBasis, TurnAveragedEmbedding, mlp
+from geoembed.nn import PatchEmbedding, PatchNetwork, TurnAveragedEmbedding
 
 from generators import numbers
 
@@ -28,8 +28,8 @@ def test_a_patch_and_its_eight_turns_have_one_state():
     for state in states[1:]:
         torch.testing.assert_close(state, states[0], atol=1e-12, rtol=0)
     plain = PatchEmbedding(2, 4, 8).double()
-    assert float((plain(patch.reshape(1, -1), known.reshape(1, -1)) - plain(patch.rot90(1, (1, 2)).reshape(1, -1),
-                                                                              known.rot90(1, (1, 2)).reshape(1, -1))).abs().max()) > 1e-3
+    there, back = (plain(p.reshape(1, -1), torch.ones(1, 32, dtype=torch.bool)) for p in (patch, patch.rot90(1, (1, 2))))
+    assert not torch.allclose(there, back, atol=1e-3)
 
 
 @pytest.mark.parametrize("embedding", [PatchEmbedding, TurnAveragedEmbedding])
@@ -44,7 +44,7 @@ def test_node_states_turn_with_the_image_where_the_network_has_no_orientation(em
     place = {tuple(p): row for p, row in zip(graph.pos.long().tolist(), states(graph), strict=True)}
     rows = int(turned.pos[:, 0].max()) + 1
     moved = torch.stack([place[(c, rows - 1 - r)] for r, c in turned.pos.long().tolist()])
-    far = float((states(turned) - moved).abs().max())
+    far = float((states(turned) - moved).detach().abs().max())
     assert (far < 1e-6) == (embedding is TurnAveragedEmbedding)
 
 
@@ -54,25 +54,3 @@ def test_a_network_without_edges_still_embeds_its_one_patch():
     out = network(graph.x, graph.measured, graph.mask, graph.edge_index, graph.edge_attr)
     assert out.shape == (1, 8)
     assert bool(torch.isfinite(out).all())
-
-
-def test_a_chain_network_reaches_as_far_as_its_layers_and_offsets_and_no_farther():
-    from geoembed.graphs.connect import offset_edges, step_attr
-    from geoembed.ops import ptr_from_sorted
-
-    ptr, pos = torch.tensor([0, 40]), torch.arange(40.0).unsqueeze(-1)
-    edges = offset_edges(ptr, (1, 4))
-    network = ChainNetwork(8, 3, StepBasis(1.0, 8.0)).double()
-    x = numbers(40, 8).requires_grad_()
-    out = network(x, edges, step_attr(pos, edges).double(), ptr_from_sorted(edges[1], 40))
-    (grad,) = torch.autograd.grad(out[20].sum(), x)
-    reached = torch.nonzero(grad.abs().sum(1)).flatten().tolist()
-    assert min(reached) == 20 - 12
-    assert max(reached) == 20 + 12
-
-
-def test_a_perceptron_has_an_activation_between_its_maps_and_none_at_the_end():
-    network = mlp(3, 5, 2).double()
-    x = numbers(4, 3)
-    torch.testing.assert_close(network(x), network[2](torch.relu(network[0](x))))
-    assert [type(layer).__name__ for layer in mlp(3, 2)] == ["Linear"]

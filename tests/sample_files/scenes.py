@@ -9,7 +9,7 @@ import numpy as np
 import rasterio
 from numpy.random import Generator, default_rng
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.transform import from_origin
+from rasterio.transform import Affine
 
 SIDE = 64
 BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
@@ -79,7 +79,7 @@ def _clouded(rng: Generator, percent: np.ndarray) -> np.ndarray:
 
 
 def _write(path: Path, numbers: np.ndarray) -> None:
-    place = from_origin(500_000, 5_400_000, 10, 10)
+    place = Affine(10, 0, 500_000, 0, -10, 5_400_000)  # pixels of 10 m, north up
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path, "w", driver="GTiff", width=SIDE, height=SIDE, count=len(BANDS), dtype="uint16", crs="EPSG:32632",

@@ -167,7 +167,10 @@ def test_momenta_relative_to_the_jet_become_those_of_its_particles() -> None:
     (record,) = payloads(table)
     assert record.payload.pt.tolist() == [400.0, 200.0]
     assert record.payload.eta.tolist() == pytest.approx([1.6, 1.3])
+    assert record.payload.phi.tolist() == [0.0, 0.3]  # JetNet gives no phi of the jet: the axis is put at 0
     assert record.payload.modality == "jet"
+    (turned,) = payloads(table.assign(jet_phi=2.0))
+    assert turned.payload.phi.tolist() == [2.0, 2.3]
 
 
 @pytest.mark.parametrize(("extra", "name", "modality"), [
