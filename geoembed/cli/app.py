@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
@@ -31,6 +32,9 @@ app.command("list")(names)
 
 def main() -> None:
     """Run the command line; a typed error becomes its message and exit status 2, an interrupt 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are no text
     try:
         app()
     except GeoembedError as error:

@@ -19,6 +19,9 @@ def build(
 
     Example: geoembed build cifs/ more.tar.xz -o graphs --workers 2
     """
+    from geoembed.cli.warm import warm_up
+
+    warm_up()
     from geoembed.cli.console import finish, progress_bar, quiet_libraries
     from geoembed.pipeline import Limits
     from geoembed.pipeline import build as run

@@ -244,8 +244,8 @@ def _show(folder: Path, outcomes: Sequence[Outcome], picture: str, seconds: floa
     say(f"Picture of it all: {picture}\n")
     source = next((hit["source"] for outcome in outcomes for hit in outcome.nearest), "FILE")
     say("[bold]Next[/bold]\n")
-    say("  geoembed inspect YOUR_FILE                  its graph, in words and as a picture", markup=False)
-    say(f"  geoembed embed YOUR_FOLDER -o {folder / 'table'}    its vectors, beside those of the samples", markup=False)
+    say("  geoembed inspect YOUR_FILE                  its graph: words and a picture", markup=False)
+    say(f"  geoembed embed YOUR_FOLDER -o {folder / 'table'}    its vectors, beside the samples", markup=False)
     say(f"  geoembed search {folder / 'table'} {min(source, relpath(source), key=len)}", markup=False)
 
 

@@ -22,6 +22,9 @@ def embed(
 
     Example: geoembed embed crystals/ events.root -o table --workers 2
     """
+    from geoembed.cli.warm import warm_up
+
+    warm_up()
     from geoembed.cli.console import console, finish, progress_bar, quiet_libraries
     from geoembed.pipeline import Limits
     from geoembed.pipeline import embed as run

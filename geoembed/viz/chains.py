@@ -49,7 +49,7 @@ def draw_chain(graph: Graph, ax: Axes, title: str = "") -> None:
         facts += f"; bases 1 to {shown} drawn" if shown < int(graph.num_nodes or 0) else ""
     elif "token" in graph:
         _draw_light_curve(graph, ax)
-        facts = f"{graph.num_nodes:,} measurements, {graph.num_edges:,} links; lines: links within a band"
+        facts = f"{graph.num_nodes:,} measurements, {graph.num_edges:,} links"
     elif "flux_scale" in graph.provenance.settings:
         _draw_spectrum(graph, ax)
         facts = f"{graph.num_nodes:,} pixels, {graph.num_edges:,} links"

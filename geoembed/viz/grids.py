@@ -47,8 +47,8 @@ def draw_grid(graph: Graph, ax: Axes, title: str = "") -> None:
     else:
         bare_axes(ax)
     total, real = int(graph.num_nodes or 0), int(graph.mask.sum())
-    some = "" if real == total else f" ({real:,} measured)"
-    write_title(ax, title or name_of(graph), f"{total:,} patches of {patch} × {patch} pixels{some}, {graph.num_edges:,} links")
+    some = f"of {patch} × {patch} pixels" if real == total else f"({real:,} measured)"
+    write_title(ax, title or name_of(graph), f"{total:,} patches {some}, {graph.num_edges:,} links")
 
 
 def shown_image(graph: Graph) -> Floats:

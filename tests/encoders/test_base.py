@@ -99,11 +99,12 @@ def test_a_configuration_of_another_encoder_is_refused():
 @pytest.mark.parametrize("name", SMALL)
 def test_a_saved_encoder_is_found_by_its_folder_and_gives_the_same_bits(name, tmp_path):
     SMALL[name].save(tmp_path)
+    graph = sample(name)  # one object: a matrix product may round by the alignment of its input in memory
     for again in (e.load(tmp_path), type(SMALL[name]).from_pretrained(tmp_path), e.load(str(tmp_path))):
         assert type(again) is type(SMALL[name])
         assert not again.training
         with torch.no_grad():
-            assert torch.equal(again(sample(name)), SMALL[name](sample(name)))
+            assert torch.equal(again(graph), SMALL[name](graph))
 
 
 def test_a_saved_folder_holds_two_files_and_no_code(saved):

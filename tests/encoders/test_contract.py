@@ -20,6 +20,8 @@ from geoembed.trust import EncoderContract
 from pymatgen.core import Lattice, Structure
 from torch import Tensor
 
+from generators import crystal
+
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -30,10 +32,8 @@ class TestCrystal(EncoderContract):
     config = e.CrystalGraphConfig(hidden_dim=16, layers=2, embedding_dim=8, cutoff=5.0)
 
     def structures(self) -> list[Structure]:
-        salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-        quartz = Structure.from_spacegroup("P3_221", Lattice.hexagonal(4.913, 5.405), ["Si", "O"], [[0.4697, 0, 0], [0.4135, 0.2669, 0.1191]])
         alloy = Structure(Lattice.cubic(2.86), [{"Fe": 0.5, "Co": 0.3}], [[0, 0, 0]])
-        return [salt, quartz, alloy]
+        return [crystal("rock salt"), crystal("quartz"), alloy]
 
     def graphs(self) -> list[Graph]:
         return [crystal_graph(s, cutoff=5.0) for s in self.structures()]

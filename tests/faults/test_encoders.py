@@ -7,11 +7,12 @@ import hashlib
 import pytest
 import torch
 from geoembed import encoders as e
+from geoembed.graphs.cloud import cloud_graph
 from geoembed.graphs.crystal import crystal_graph
 from geoembed.schema import Graph, GraphBatch
 from torch import Tensor
 
-from generators import EVERY_KIND, numbers, sample
+from generators import EVERY_KIND, event, numbers, sample
 
 MAKERS = {
     "crystal": lambda: e.CrystalGraphEncoder(e.CrystalGraphConfig(hidden_dim=16, layers=2, embedding_dim=8)),
@@ -115,10 +116,6 @@ def test_11_a_value_that_was_not_measured_has_exactly_no_influence(kind):
 
 
 def test_21_and_32_clouds_of_0_1_2_3_and_200_particles_are_one_batch():
-    from geoembed.graphs.cloud import cloud_graph
-
-    from generators import event
-
     for kind in ("jet", "event"):
         graphs = [cloud_graph(**event(n, seed=n), modality=kind) for n in (0, 1, 2, 3, 200)]
         encoder = make(kind)
@@ -129,10 +126,6 @@ def test_21_and_32_clouds_of_0_1_2_3_and_200_particles_are_one_batch():
 
 
 def test_a_large_event_in_blocks_equals_one_piece(monkeypatch):
-    from geoembed.graphs.cloud import cloud_graph
-
-    from generators import event
-
     graph, encoder = cloud_graph(**event(60)), make("event")
     whole = embed(encoder, [graph])
     monkeypatch.setattr("geoembed.encoders.particle_cloud.PAIRS", 500)
