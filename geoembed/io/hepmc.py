@@ -59,9 +59,10 @@ class HepMc:
                     event, number = _opened(line, str(number), version), number + 1
                 elif event is not None:
                     _add(event, line)
-            if event is not None:
-                yield _record(event, path)
-            if not ended:
+            last = _record(event, path) if event is not None else None
+            if last is not None:
+                yield last
+            if not ended and not isinstance(last, BadRecord):  # one break is named once
                 raise TruncatedFileError(where=path, found=f"the end of the file after the start of {number} events",
                                          expected="HepMC::…-END_EVENT_LISTING", remedy="Fetch or write the file again.")
 

@@ -33,12 +33,14 @@ class Lhe:
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """Records in file order; the key is the number of the event from 0."""
         with open(path, encoding="utf-8", errors="replace") as file:
-            number = -1
+            number, last = -1, None
             while (line := file.readline(LINE)) and "</LesHouchesEvents>" not in line:
                 if line.lstrip().startswith(("<event>", "<event ")):
                     number += 1
-                    yield _event(file, str(number), path)
-            if not line:
+                    last = _event(file, str(number), path)
+                    yield last
+            cut = isinstance(last, BadRecord) and isinstance(last.error, TruncatedFileError)
+            if not line and not cut:  # one break is named once
                 raise TruncatedFileError(where=path, found=f"the end of the file after {number + 1} events",
                                          expected="</LesHouchesEvents>", remedy="Fetch or write the file again.")
 
@@ -73,7 +75,10 @@ def _event(file: TextIO, key: str, path: Path) -> Record | BadRecord:
     try:
         columns = _particles(lines, f"{path} [{key}]")
     except GeoembedError as error:
-        return BadRecord(key, error)
+        if line:
+            return BadRecord(key, error)
+        return BadRecord(key, TruncatedFileError(where=error.where, found="the end of the file within an event", expected="</event>",
+                                                 remedy="Fetch or write the file again."))
     payload, notes = next(final_state(columns, np.array([len(columns["id"])])))
     return Record(key, payload, notes)
 

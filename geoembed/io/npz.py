@@ -115,7 +115,6 @@ def _check_header(file: IO[bytes], size: int, where: str) -> tuple[Any, ...]:
 def _array(file: IO[bytes], size: int, where: str) -> Any:
     shape, fortran, dtype = _check_header(file, size, where)
     with damage(where, "the bytes of a NumPy array", *_PARSER):
-        content = file.read(prod(shape) * dtype.itemsize)
-        file.read(1)  # the end of the member: here its checksum is compared
+        content = file.read(prod(shape) * dtype.itemsize)  # up to the end of the member, where its checksum is compared
         flat = np.frombuffer(content, dtype)
         return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)

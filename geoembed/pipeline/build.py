@@ -112,12 +112,14 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
     isolation = isolation or _own_isolation(os.getpid())
     guilty: dict[int, Guilty] = {}
     acquitted: set[int] = set()
-    for _ in range(3 * len(chunk.sources) + 3):
+    unexplained = 0
+    while unexplained < 3:
         result, (number, records) = _attempt(isolation, chunk, folder, limits, guilty)
         if isinstance(result, ChunkEntry):
             return result
         if not 0 <= number < len(chunk.sources):
-            continue  # it died before or after all reading: no source is to blame
+            unexplained += 1  # it died before or after all reading: no source is to blame
+            continue
         if result.exitcode != _ALARM and number not in acquitted and len(chunk.sources) > 1:
             # Once more alone: what died may have been killed from outside, or by what an earlier source left behind.
             acquitted.add(number)
@@ -128,8 +130,9 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
                 continue
             result = alone
         guilty[number] = _verdict(chunk.sources[number], result.exitcode, records, limits)
-    raise StoreError(where=folder, found=f"parsing processes that die again and again near {chunk.sources[0]}", expected="a result",
-                     remedy="Look for a system limit on processes or memory, and run the command again: it goes on where it stopped.")
+    raise StoreError(where=folder, found=f"parsing processes that die before or after reading {chunk.sources[0]} …",
+                     expected="a result", remedy="Look for a limit on processes, memory or disk, or a plug-in that crashes when imported "
+                     "(geoembed doctor); the same command goes on where it stopped.")
 
 
 @cache

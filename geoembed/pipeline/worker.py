@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from geoembed.errors import BudgetError, GeoembedError
-from geoembed.io.reader import Item, stream
+from geoembed.io.reader import Item, readers, stream
 from geoembed.io.record import Quarantined
 from geoembed.pipeline.inputs import unusable
 from geoembed.pipeline.report import Limits
@@ -73,6 +73,7 @@ def begin(scratch: str) -> None:
 
 def write_chunk(task: Task) -> ChunkEntry:
     """Read the sources of a task and write their records as shards; every record is built or quarantined."""
+    readers()  # plug-ins are imported before the clock runs
     writer = ShardWriter(task.folder, task.key)
     repeat = ""
     for number, source in enumerate(task.sources):

@@ -59,7 +59,7 @@ def draw_chain(graph: Graph, ax: Axes, title: str = "") -> None:
     write_title(ax, title or name_of(graph), facts)
 
 
-def arcs(start: Floats, end: Floats, height: Floats, points: int = 24) -> list[NDArray[np.floating[Any]]]:
+def arcs(start: Floats, end: Floats, height: Floats, points: int = 48) -> list[NDArray[np.floating[Any]]]:
     """Half ellipses over a line from ``start`` to ``end`` [E] of ``height`` [E], each [points, 2].
 
     >>> arcs(np.array([0.0]), np.array([2.0]), np.array([1.0]), points=3)[0].round(6).tolist()
@@ -90,7 +90,7 @@ def _draw_sequence(graph: Graph, ax: Axes) -> None:
         ax.text(place, 0, letter, ha="center", va="center", fontsize=7, fontweight="bold", color="white", family="monospace",
                 bbox={"boxstyle": "round,pad=0.12", "facecolor": color, "edgecolor": "none"}, zorder=2)
     ax.set_xlim(-1, count)
-    ax.set_ylim(-4.0, float(height.max(initial=1)) + 1.2)
+    ax.set_ylim(-3.2, float(height.max(initial=1)) + 1.2)
     ax.set_axis_off()
 
 

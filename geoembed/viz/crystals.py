@@ -23,7 +23,7 @@ ATOMS_DRAWN = 1200
 SHELL = 1.12
 """Sticks go to neighbors within this factor of an atom's nearest one; hydrogen has a shell of its own."""
 
-STUB = 0.3
+STUB = 0.38
 """Length of a stick that leaves the picture, as a share of the whole one."""
 
 _USUAL = {1: "#F4F4F4", 6: "#5A5A5A", 7: "#0072B2", 8: "#D55E00", 16: "#E8C500", 17: "#009E73"}

@@ -124,5 +124,4 @@ def test_a_real_cut_event_is_no_empty_file() -> None:
     assert isinstance(bad, BadRecord)
     with pytest.raises(TruncatedFileError, match="found 16 particles, .* expected 23 particles"):
         raise bad.error
-    with pytest.raises(TruncatedFileError, match="END_EVENT_LISTING"):
-        next(records)
+    assert list(records) == []  # one break is named once

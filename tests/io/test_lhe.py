@@ -93,6 +93,15 @@ def test_a_file_without_its_closing_tag_keeps_its_events_and_is_named_as_cut(tmp
         next(records)
 
 
+@pytest.mark.parametrize("length", [8, 30, 200, 260])
+def test_a_file_that_breaks_off_within_an_event_names_the_break_once(tmp_path: Path, length: int) -> None:
+    good, bad = READER.records(write(tmp_path / "x.lhe", EVENT, EVENT[:length], end=""))
+    assert isinstance(good, Record)
+    assert isinstance(bad, BadRecord)
+    with pytest.raises(TruncatedFileError, match="the end of the file within an event; expected </event>"):
+        raise bad.error
+
+
 def test_a_closed_file_without_events_gives_none(tmp_path: Path) -> None:
     assert list(READER.records(write(tmp_path / "x.lhe"))) == []
 
