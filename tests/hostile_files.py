@@ -35,6 +35,13 @@ class Hostile:
             elif act == "take":
                 taken = bytearray(int(float(what) * 2**30))
                 yield Record(f"took {what}", "ACGT")
+            elif act == "countdown":  # dies after one record less each time
+                left = int(open(what).read()) if os.path.exists(what) else 3
+                with open(what, "w") as file:
+                    file.write(str(left - 1))
+                for number in range(left):
+                    yield Record(f"{number}", "ACGT")
+                os._exit(5)
             elif act == "once":  # dies at the first try only
                 if not os.path.exists(what):
                     open(what, "w").close()

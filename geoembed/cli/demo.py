@@ -111,20 +111,28 @@ def demo(
 
 
 def run_domains(folder: Path, progress: Progress) -> list[Outcome]:
-    """Build, embed and search every domain, one after the other, into ``folder``/graphs and ``folder``/table."""
+    """Build, embed and search every domain into ``folder``/graphs and ``folder``/table; one is built while another is embedded."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from geoembed.io.shipped import sample, sample_names
     from geoembed.pipeline import build, embed
 
-    outcomes: list[Outcome] = []
     names = sample_names()
+    inputs = {domain: [str(sample(name)) for name in names if name.startswith(f"{domain.prefix}-")] for domain in DOMAINS}
+    outcomes: list[Outcome] = []
     done = records = 0
-    for domain in DOMAINS:
-        files = [str(sample(name)) for name in names if name.startswith(f"{domain.prefix}-")]
-        graphs = folder / "graphs" / domain.prefix
-        built = build(files, graphs, progress=lambda now, _, found, d=done, r=records: progress(d + now, len(names), r + found))  # type: ignore[misc]
-        embedded = embed(graphs, out=folder / "table")
-        done, records = done + len(files), records + built.records_in
-        outcomes.append(_outcome(domain, files, graphs, folder / "table", built, embedded))
+    with ThreadPoolExecutor(1) as builder:
+        building = {domain: builder.submit(build, files, folder / "graphs" / domain.prefix) for domain, files in inputs.items()}
+        try:
+            for domain, files in inputs.items():
+                built = building[domain].result()
+                graphs, table = folder / "graphs" / domain.prefix, folder / "table"
+                embedded = embed(graphs, out=table)
+                outcomes.append(_outcome(domain, files, graphs, table, built, embedded))
+                done, records = done + len(files), records + embedded.records_in
+                progress(done, len(names), records)
+        finally:
+            builder.shutdown(cancel_futures=True)
     return outcomes
 
 

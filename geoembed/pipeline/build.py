@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 from geoembed.errors import BudgetError, StoreError, UnreadableFileError
@@ -109,7 +110,7 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
 
     A source that hangs, crashes or is killed loses what follows in it, and nothing else: the chunk is read again without it.
     """
-    isolation = isolation or _own_isolation(os.getpid())
+    isolation = isolation or _own_isolation()
     guilty: dict[int, Guilty] = {}
     acquitted: set[int] = set()
     unexplained = 0
@@ -120,7 +121,9 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
         if not 0 <= number < len(chunk.sources):
             unexplained += 1  # it died before or after all reading: no source is to blame
             continue
-        if result.exitcode != _ALARM and number not in acquitted and len(chunk.sources) > 1:
+        if number in guilty:  # it ended sooner than the time before: keep less of it, in the end nothing
+            records = min(records, guilty[number].records - 1)
+        elif result.exitcode != _ALARM and number not in acquitted and len(chunk.sources) > 1:
             # Once more alone: what died may have been killed from outside, or by what an earlier source left behind.
             acquitted.add(number)
             with tempfile.TemporaryDirectory(prefix="geoembed-") as aside:
@@ -135,10 +138,18 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
                      "(geoembed doctor); the same command goes on where it stopped.")
 
 
-@cache
-def _own_isolation(pid: int) -> Isolation:
+_isolations: dict[int, Isolation] = {}
+_making = threading.Lock()
+
+
+def _own_isolation() -> Isolation:
     """The one worker of a process that an outside executor runs; ended with that process."""
-    return Isolation(1)
+    with _making:
+        pid = os.getpid()  # a forked process must not use its parent's
+        if pid not in _isolations:
+            _isolations[pid] = Isolation(1)
+            atexit.register(_isolations[pid].stop)
+        return _isolations[pid]
 
 
 def _attempt(

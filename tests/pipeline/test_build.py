@@ -127,6 +127,16 @@ def test_a_process_that_was_killed_from_outside_costs_no_file(tmp_path):
     assert (report.built, list(report.quarantined)) == (4, [])
 
 
+@pytest.mark.usefixtures("plugin")
+def test_a_file_that_crashes_at_another_place_each_time_comes_to_an_end(tmp_path):
+    fasta(tmp_path / "a.fasta", 1)
+    bad = hostile(tmp_path / "b.hostile", f"countdown {tmp_path / 'left'}")
+    report = build([tmp_path / "a.fasta", bad], tmp_path / "out")
+    assert len(report.quarantined) == 1
+    assert report.records_in == report.built + 1
+    assert verify(tmp_path / "out") == []
+
+
 @pytest.mark.parametrize("act", ["sleep 60", "spin"])
 @pytest.mark.usefixtures("plugin")
 def test_a_file_that_hangs_is_ended_on_time_whatever_it_hangs_in(tmp_path, act):
