@@ -2,7 +2,7 @@
 
 >>> import geoembed as ge
 >>> ge.chain_graph.from_sequence("ACGTN", modality="sequence")
-Graph(sequence: 5 nodes, 14 edges, rule offsets)
+Graph(sequence: 5 nodes, 16 edges, rule offsets)
 """
 
 from importlib import import_module

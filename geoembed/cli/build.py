@@ -22,11 +22,12 @@ def build(
     from geoembed.cli.warm import warm_up
 
     warm_up()
-    from geoembed.cli.console import finish, progress_bar, quiet_libraries
+    from geoembed.cli.console import announce, finish, progress_bar, quiet_libraries
     from geoembed.pipeline import Limits
     from geoembed.pipeline import build as run
 
     quiet_libraries()
+    announce(workers, memory)
     with progress_bar("building") as progress:
         report = run(files, out, workers=workers, limits=Limits(seconds=seconds, memory_gib=memory), progress=progress)
     raise typer.Exit(finish(report, out, as_json))

@@ -40,6 +40,11 @@ def quiet_libraries() -> None:
     warnings.simplefilter("ignore")
 
 
+def announce(workers: int, gib: float) -> None:
+    """What a run may take, before it begins; on stderr."""
+    console(stderr=True).print(f"Parsing takes at most {workers} × {gib:g} GiB; what wants more is listed and left out.")
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[Progress]:
     """A bar on stderr with rate and time left; yields the callback of the pipeline."""

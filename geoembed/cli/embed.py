@@ -25,11 +25,12 @@ def embed(
     from geoembed.cli.warm import warm_up
 
     warm_up()
-    from geoembed.cli.console import console, finish, progress_bar, quiet_libraries
+    from geoembed.cli.console import announce, console, finish, progress_bar, quiet_libraries
     from geoembed.pipeline import Limits
     from geoembed.pipeline import embed as run
 
     quiet_libraries()
+    announce(workers, memory)
     limits = Limits(seconds=seconds, memory_gib=memory)
     with progress_bar("embedding") as progress:
         report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device)

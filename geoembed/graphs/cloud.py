@@ -34,9 +34,10 @@ def particle_class(pdg: Any) -> Tensor:
     """
     code = as_tensor(pdg, torch.int64).abs()
     digits = code // 10 % 10000  # n_q1 n_q2 n_q3 of the PDG numbering scheme (PDG 2024, section 45)
-    # A meson has two quark digits, a baryon three; a diquark (1103) ends in none.
-    hadron = (code > 100) & (code < 10_000_000) & (digits % 10 > 0) & (digits // 10 % 10 > 0)
-    baryon = hadron & (digits // 100 % 10 > 0)
+    q1, q2, q3 = (digits // place % 10 for place in (100, 10, 1))
+    # A meson has two quarks (1…6), a baryon three; a diquark (1103) has none in the last place, a pomeron (990) no quarks.
+    hadron = (code > 100) & (code < 10_000_000) & (q3 > 0) & (q3 <= 6) & (q2 > 0) & (q2 <= 6) & (q1 <= 6)
+    baryon = hadron & (q1 > 0)
     result = torch.where(baryon, 12, torch.where(hadron, 13, 0))
     for number, index in _PDG.items():
         result = torch.where(code == number, index, result)

@@ -73,8 +73,7 @@ def _by_tree(points: Array, lattice: Array, periodic: NDArray[np.int64], radius:
     from scipy.spatial import cKDTree
 
     inverse = np.linalg.inv(lattice)
-    spread = np.ptp(points @ inverse, axis=0)
-    reach = np.ceil(radius * np.linalg.norm(inverse, axis=0) + spread).astype(np.int64) * periodic
+    reach = np.ceil(radius * np.linalg.norm(inverse, axis=0)).astype(np.int64) * periodic  # of wrapped sites
     shifts = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), -1).reshape(-1, 3)
     images = points + (shifts @ lattice)[:, None]  # [M, N, 3]
     near = ((images >= points.min(axis=0) - radius) & (images <= points.max(axis=0) + radius)).all(axis=-1)

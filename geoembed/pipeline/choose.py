@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -17,11 +16,12 @@ import torch
 
 from geoembed import registry
 from geoembed.encoders import Encoder, default_encoder, load
-from geoembed.errors import ConfigError, SchemaError, StoreError, UnknownNameError
+from geoembed.errors import ConfigError, SchemaError, UnknownNameError
 from geoembed.pipeline.encode import Encoding
 from geoembed.schema import Graph
 from geoembed.store import Budget, Shard, VectorTable
 from geoembed.store.atomic import WRITING, replace_with
+from geoembed.store.weights import weights_id
 
 log = logging.getLogger("geoembed")
 SAMPLES = 64
@@ -153,17 +153,6 @@ class Chooser:
             return name, weights
         finally:
             shutil.rmtree(spool, ignore_errors=True)
-
-
-def weights_id(folder: Path) -> str:
-    """Hash of a saved encoder: its class, its configuration and its weights."""
-    try:
-        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        about = json.dumps([document.get("encoder"), document.get("config")], sort_keys=True)
-        return hashlib.sha256(about.encode() + (folder / "model.safetensors").read_bytes()).hexdigest()[:16]
-    except (OSError, ValueError) as error:
-        raise StoreError(where=folder, found=f"no saved encoder ({error})", expected="config.json and model.safetensors",
-                         remedy="Restore the folder, or embed again into another table.") from error
 
 
 def _note_fits(folder: Path, fits: Fits) -> None:

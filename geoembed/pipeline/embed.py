@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from geoembed.encoders import Encoder
 from geoembed.ops import backends
@@ -58,7 +61,10 @@ def embed(
         table = VectorTable(folder)
         table.flush()
         scratch = Path(tempfile.mkdtemp(prefix=f"{WRITING}graphs-", dir=folder))
+        threads = torch.get_num_threads()
         try:
+            # The parsing processes need a core each: an encoder whose threads wait for theirs is slower than one thread.
+            torch.set_num_threads(min(threads, max(1, (os.cpu_count() or 1) - workers)) if inputs.sources else threads)
             run = Run(table, Chooser(table, encoder, weights, device, budget))
 
             def done(key: str) -> ChunkRows | None:
@@ -74,6 +80,7 @@ def embed(
             run.commit()
             table.close()
         finally:
+            torch.set_num_threads(threads)
             table.abandon()
             _remove_folders(folder)
     return Report(

@@ -35,11 +35,15 @@ disk and renamed. Files that neither manifest nor journal lists, and ``.writing-
 the next build, which holds a lock on ``.lock`` while it works. Readers MUST check the sha256 of a file when they first open it.
 
 **A vector table** is a folder. ``table.json`` lists ``parts`` (``file``, ``sha256``, ``rows``, ``encoder``, ``weights``,
-``dim``) in row order, ``chunks`` (``key`` → records, embedded: inputs that need not be read again), ``lists`` (files of
-quarantined records) and carries ``format`` and ``sha256`` like a manifest. ``part-<hash>.parquet`` holds columns ``vector``
-(fixed-size list of float32; finite and never zero), ``source``, ``record``, ``kind``, ``modality``, ``encoder``, ``weights``
-(hash of the weights) and ``notes`` (JSON). ``quarantine-<hash>.jsonl`` lists what was left out. ``encoders/<name>/`` is the
-saved encoder of the rows whose ``encoder`` is <name>: a query is embedded by the encoder that made the rows.
+``dim``) in row order; ``chunks``, the inputs that need not be read again (``key``: that of the chunk, a colon, and which encoder was
+asked for; ``sources``, ``encoders`` that made rows of them, ``records_in``, ``embedded``, ``repeat`` as above); ``lists`` (files of
+quarantined records → sha256); and it carries ``format`` and ``sha256`` like a manifest. A part that it does not list is no part of
+the table. ``part-<hash>.parquet`` holds the rows of one encoder in columns ``vector`` (fixed-size list of float32; finite and never
+zero), ``source``, ``record``, ``kind``, ``modality``, ``encoder``, ``weights`` (hash of the saved encoder) and ``notes`` (JSON). When
+an input is embedded again, its earlier rows MUST leave the table in the commit that brings the new ones.
+``quarantine-<hash>.jsonl`` lists what was left out, each line with its ``chunk``. ``encoders/<name>/`` is the saved encoder of the
+rows whose ``encoder`` is <name>, with ``fits.json``, the sorts of graphs that it embedded: a query of such a sort MUST be embedded by
+it. Vectors of different encoders MUST NOT be compared.
 
 No file of either holds pickled objects or code.
 """

@@ -18,7 +18,7 @@ from geoembed.schema import FIELDS, Graph, GraphBatch, level_of
 from geoembed.store.manifest import Store, open_store
 from geoembed.store.shards import Shard
 
-_OPEN = 64  # shards that random access keeps open: bounds address space and the lists of records in memory
+_OPEN_BYTES = 512 << 20  # of the maps that random access keeps: a store may be larger than memory, and than its limit
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ class ShardDataset(Dataset[Graph]):
         self.shards = [shard for shard in store.shards() if modality in ("", shard.entry.modality)]
         self._ends = list(accumulate(len(shard) for shard in self.shards))
         self._open: OrderedDict[int, Shard] = OrderedDict()
+        self._mapped = 0
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -180,11 +181,19 @@ class ShardDataset(Dataset[Graph]):
             raise IndexError(f"graph {index} of a store of {len(self)}") from None  # what ends a for loop over a sequence
         place = bisect_right(self._ends, number)
         shard = self.shards[place]
+        self._keep_open(place, shard)
+        return shard.graph(number - self._ends[place] + len(shard))
+
+    def _keep_open(self, place: int, shard: Shard) -> None:
+        """Note the use of a shard, and close those that were not used for longest."""
+        if place not in self._open:
+            self._mapped += shard.nbytes
         self._open[place] = shard
         self._open.move_to_end(place)
-        if len(self._open) > _OPEN:
-            self._open.popitem(last=False)[1].close()
-        return shard.graph(number - self._ends[place] + len(shard))
+        while self._mapped > _OPEN_BYTES and len(self._open) > 1:
+            _, oldest = self._open.popitem(last=False)
+            self._mapped -= oldest.nbytes
+            oldest.close()
 
     def __repr__(self) -> str:
         return f"ShardDataset({len(self)} graphs, {len(self.shards)} shards)"

@@ -43,6 +43,11 @@ class Shard:
     def __repr__(self) -> str:
         return f"Shard({self.entry.stem}: {len(self)} × {self.entry.modality or self.entry.kind}, {self.entry.nodes} nodes)"
 
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes of its tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
     def close(self) -> None:
         """Forget what is open; the next use opens it again. Tensors that were handed out stay valid."""
         for name in ("_opened", "_list"):

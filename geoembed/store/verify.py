@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
+from geoembed.errors import StoreError
 from geoembed.store.atomic import WRITING, sha256_of, unsealed
 from geoembed.store.entries import ChunkEntry
 from geoembed.store.manifest import JOURNAL, MANIFEST, open_store, shards_of
 from geoembed.store.shards import Shard
 from geoembed.store.table import TABLE, open_table
+from geoembed.store.weights import weights_id
 from geoembed.store.writer import FORMAT
 
 
@@ -86,7 +88,19 @@ def _verify_table(folder: Path) -> list[Finding]:
     for part in table.parts:
         if part.file not in damaged and (rows := table.rows_in(part)) != part.rows:
             findings.append(Finding(part.file, f"{rows} rows", f"{part.rows} rows"))
+    for name, weights in table.encoders().items():
+        if name and (table.folder / "encoders").is_dir():  # rows that were appended by hand need no saved encoder
+            findings += _encoder(table.encoder_folder(name), weights)
     return findings
+
+
+def _encoder(folder: Path, weights: str) -> list[Finding]:
+    """Whether the saved encoder is the one that made the rows: a query is embedded by it."""
+    try:
+        found = weights_id(folder)
+    except StoreError as error:
+        return [Finding(f"encoders/{folder.name}", str(error.found), f"weights {weights}")]
+    return [] if found == weights else [Finding(f"encoders/{folder.name}", f"weights {found}", f"weights {weights}, which made the rows")]
 
 
 def _files(folder: Path, files: dict[str, str], prefixes: tuple[str, ...]) -> list[Finding]:

@@ -150,6 +150,18 @@ def test_a_crystal_is_one_crystal_turned_shifted_sheared_and_repeated(name):
     assert_alike(encoder, graph, other, 1e-6)
 
 
+def test_a_site_of_two_species_is_their_mean_by_occupancy():
+    def site(**species: float) -> Tensor:
+        z = {"Fe": 26, "Co": 27}
+        return embed(small("crystal"), crystal_graph(
+            numbers=[z[name[:2]] for name in species], token_node=[0] * len(species), occupancy=list(species.values()),
+            frac_coords=[[0, 0, 0]], cell=torch.eye(3) * 2.5, cutoff=5.0))
+
+    torch.testing.assert_close(site(Fe=1.0), site(Fe1=0.25, Fe2=0.75), atol=1e-7, rtol=0)
+    distances = [float((site(Fe=1 - share, Co=share) - site(Fe=1.0)).norm()) for share in (0.1, 0.5, 0.9)]
+    assert 0 < distances[0] < distances[1] < distances[2]
+
+
 def test_a_crystal_feels_a_swapped_species_and_a_stretched_bond():
     encoder, salt = small("crystal"), crystal("rock salt")
     plain = embed(encoder, crystal_graph(salt, cutoff=5.0))

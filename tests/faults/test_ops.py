@@ -74,6 +74,18 @@ def test_06_sites_far_apart_take_neither_time_nor_memory(far):
     assert len(periodic_neighbors(folded, box, torch.tensor([True] * 3), 5.0).distance) == 2
 
 
+def test_06_sites_written_thousands_of_cells_away_take_no_time():
+    cell, whole = torch.eye(3, dtype=torch.float64) * 4, torch.tensor([[0.0, 0, 0], [30_000, -20_000, 10_000]], dtype=torch.float64)
+    positions = torch.tensor([[0.0, 0, 0], [2.0, 2, 2]], dtype=torch.float64)
+    near = periodic_neighbors(positions, cell, torch.tensor([True] * 3), 4.0)
+    far = periodic_neighbors(positions + whole @ cell, cell, torch.tensor([True] * 3), 4.0)
+    assert len(near.distance) == 2 * (8 + 6)
+    torch.testing.assert_close(far.distance, near.distance, atol=1e-9, rtol=0)
+    moved = far.shift + whole[far.edge_index[0]].long() - whole[far.edge_index[1]].long()
+    assert sorted(zip(*far.edge_index.tolist(), moved.tolist(), strict=True)) == sorted(
+        zip(*near.edge_index.tolist(), near.shift.tolist(), strict=True))
+
+
 @pytest.mark.parametrize("search", [periodic_neighbors, periodic_neighbors_torch], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("axes", list(np.ndindex(2, 2, 2)))
 def test_28_only_periodic_axes_repeat_and_their_vectors_alone_need_a_length(axes, search):
@@ -166,14 +178,16 @@ def test_38_logits_at_the_border_of_half_precision_do_not_overflow():
 @pytest.mark.parametrize("count", [5_000, 70_000])
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_39_a_sum_of_ones_in_half_precision_keeps_growing(dtype, count, backend):
-    ones, ptr = torch.ones(count, 2, dtype=dtype), torch.tensor([0, count])
+    ptr = torch.tensor([0, count])
     limit = torch.finfo(dtype).max
-    with backends.use(backend):
-        for total in (segment_sum(ones, ptr), scatter_sum(ones, torch.zeros(count, dtype=torch.int64), 1)):
-            expected = count if count < limit else torch.inf  # 70,000 has no float16
-            assert float(total[0, 0]) == pytest.approx(expected, rel=1e-2)
-        assert segment_mean(ones, ptr).tolist() == [[1.0, 1.0]]
-        assert float(segment_logsumexp(ones * 0, ptr)[0, 0]) == pytest.approx(np.log(count), rel=1e-2)
+    for shape in ((count, 1), (count, 8), (1, count, 1), (2, count, 3)):  # torch's own sum stops at 256 for the third
+        ones = torch.ones(shape, dtype=dtype)
+        with backends.use(backend):
+            for total in (segment_sum(ones, ptr), scatter_sum(ones, torch.zeros(count, dtype=torch.int64), 1)):
+                expected = count if count < limit else torch.inf  # 70,000 has no float16
+                assert total.flatten().tolist() == pytest.approx([expected] * total.numel(), rel=1e-2)
+            assert bool((segment_mean(ones, ptr) == 1).all())
+            assert float(segment_logsumexp(ones * 0, ptr).flatten()[0]) == pytest.approx(np.log(count), rel=1e-2)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from geoembed.errors import UnknownNameError
 from geoembed.graphs.cloud import cloud_graph
-from geoembed.graphs.connect import connect, eta_phi_edges, offset_edges, pair_attr, step_attr
+from geoembed.graphs.connect import connect, eta_phi_edges, offset_edges, pair_attr, pair_features, step_attr
 from geoembed.schema import GraphBatch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +89,11 @@ def test_pair_features_do_not_depend_on_the_order_of_a_pair_and_stay_finite_at_z
     assert torch.equal(features[0], features[1])
     assert torch.equal(features[2], features[3])
     assert features[0, 0].item() == pytest.approx(math.log(1e-8))
+    assert bool(torch.isfinite(features).all())
+
+
+def test_pair_features_are_finite_for_no_momentum_and_any_angle():
+    features = pair_features(torch.tensor([0.0, 1e4]), torch.tensor([0.0, 1e4]), torch.tensor([2000.0, 1e5]), torch.tensor([0.0, 3.0]))
     assert bool(torch.isfinite(features).all())
 
 

@@ -51,7 +51,7 @@ def test_light_curves_without_bands_are_of_the_unspecified_one():
 def test_spectra_with_bad_pixels_missing_errors_and_redshifts():
     wave = torch.linspace(3800, 9200, 30, dtype=torch.float64).expand(3, -1)
     flux, error, mask = numbers(3, 30).abs() * 5, numbers(3, 30, seed=1).abs(), numbers(3, 30, seed=2) > -1
-    flux[0, 4], error[1, 5:9] = math.nan, math.nan
+    flux[0, 4], error[0, 4], error[1, 5:9] = math.nan, math.nan, math.nan
     redshift = torch.tensor([0.0, 0.3, 2.0])
     ready = spectrum_batch(wave, flux, error, mask, redshift)
     graphs = [spectrum_graph(w, f, e, mask=m, redshift=float(z)) for w, f, e, m, z in zip(wave, flux, error, mask, redshift, strict=True)]

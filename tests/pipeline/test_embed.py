@@ -119,13 +119,14 @@ def test_out_of_memory_halves_the_batches_and_loses_nothing(tmp_path, caplog):
             raise torch.OutOfMemoryError("out of memory")
 
     encoder = Tiny(trap)
-    report = embed(tmp_path / "many.fasta", encoder, out=tmp_path / "table", budget=Budget(graphs=20))
+    with caplog.at_level(logging.WARNING, "geoembed"):
+        report = embed(tmp_path / "many.fasta", encoder, out=tmp_path / "table", budget=Budget(graphs=20))
     assert report.embedded == 40
     assert "batches are halved" in caplog.text
     assert list(rows(tmp_path / "table")) == [f"s1.{i}" for i in range(40)]
 
 
-def test_zero_vectors_are_listed_and_not_stored(tmp_path, caplog):
+def test_zero_vectors_are_listed_and_not_stored(tmp_path):
     encoder = Tiny()
     with torch.no_grad():
         encoder.letters.weight.zero_()
@@ -186,7 +187,7 @@ def test_an_interrupted_run_keeps_what_it_committed(tmp_path, monkeypatch):
 def test_without_an_encoder_each_sort_of_graph_gets_its_own_and_the_table_keeps_it(tmp_path, caplog):
     fasta(tmp_path / "a.fasta", 1, records=3)
     (tmp_path / "POSCAR").write_text("Si\n1.0\n0 2.7 2.7\n2.7 0 2.7\n2.7 2.7 0\nSi\n2\nDirect\n0 0 0\n.25 .25 .25\n")
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, "geoembed"):
         report = embed([tmp_path / "a.fasta", tmp_path / "POSCAR"], out=tmp_path / "table")
     assert report.encoders == {"dna": "untrained: random weights", "crystal": "untrained: random weights"}
     assert caplog.text.count("random weights") == 2

@@ -146,7 +146,7 @@ def test_a_batch_from_ready_fields_is_cut_into_the_graphs_of_the_collated_one():
             node_mine=torch.rand(nodes), edge_mine=torch.rand(e), graph_mine=torch.rand(1, 4),
         )
 
-    graphs = [part(2, [[1, 0], [0, 1]], [[0], [1]]), part(0, [[], []], [[], []]), part(3, [[2, 0, 1], [0, 1, 2]], [[0, 2], [1, 0]])]
+    graphs = [part(2, [[1, 0, 0], [0, 1, 1]], [[0], [1]]), part(0, [[], []], [[], []]), part(3, [[2, 0, 1], [0, 1, 2]], [[0, 2], [1, 0]])]
     collated = GraphBatch.from_data_list(graphs)
     fields = {name: value for name, value in collated.items() if isinstance(value, Tensor) and name not in ("ptr", "batch")}
     ready = GraphBatch.from_fields([graph.provenance for graph in graphs], collated.ptr, **fields)

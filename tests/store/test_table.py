@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,7 @@ def test_any_parquet_reader_reads_a_part(tmp_path):
 def test_zero_and_non_finite_vectors_are_refused_aloud_and_the_rest_is_all_there(tmp_path, caplog):
     rows = vectors(5)
     rows[1], rows[3, 2], rows[4, 0] = 0, np.nan, np.inf
-    with VectorTable(tmp_path) as table:
+    with caplog.at_level(logging.WARNING, "geoembed"), VectorTable(tmp_path) as table:
         refused = table.append(rows, origins(5))
         table.refuse(refused)
     assert [(line.record, line.stage) for line in refused] == [("1", "embed"), ("3", "embed"), ("4", "embed")]

@@ -30,7 +30,7 @@ class Count(nn.Module):
     symmetries = (Supercell(),)
 
     def forward(self, batch: GraphBatch) -> Tensor:
-        return segment_sum(torch.ones(len(batch.pos), 1, dtype=torch.float64), batch.ptr)
+        return segment_sum(torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(len(batch.pos), 2), batch.ptr)
 
 
 @pytest.fixture
