@@ -23,9 +23,10 @@ from geoembed import read
 from benchmarks.record import write
 
 DOMAINS = {
-    "materials": ("*.cif", 150), "particles": ("*.parquet", 10), "climate": ("*.nc", 4),
-    "satellite": ("*.tif", 20), "astronomy, images": ("*.fits", 30), "astronomy, light curves": ("*curves*.csv", 10),
-    "ecology, sounds": ("*.wav", 20), "ecology, sequences": ("*.fasta", 10),
+    "materials": ("crystal-*.cif", 1000), "particles": ("jet-*.parquet", 10), "climate": ("weather-*.nc", 10),
+    "satellite": ("scene-*.tif", 50), "astronomy, images": ("galaxy-*.fits.gz", 50),
+    "astronomy, light curves": ("lightcurve-*.csv", 20), "astronomy, spectra": ("spectrum-*.fits", 20),
+    "ecology, sounds": ("sound-*.flac", 50), "ecology, photographs": ("photo-*.png", 50), "ecology, sequences": ("dna-*.fasta", 5),
 }
 """Samples of a domain, and N."""
 

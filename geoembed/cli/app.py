@@ -31,7 +31,7 @@ app.command("list")(names)
 
 
 def main() -> None:
-    """Run the command line; a typed error becomes its message and exit status 2, an interrupt 130."""
+    """Run the command line; a typed error becomes its message and exit status 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are no text
@@ -40,6 +40,3 @@ def main() -> None:
     except GeoembedError as error:
         print(f"geoembed: {error}", file=sys.stderr)
         sys.exit(USAGE)
-    except KeyboardInterrupt:
-        print("geoembed: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
-        sys.exit(130)

@@ -52,7 +52,7 @@ def progress_bar(what: str) -> Iterator[Progress]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("files · {task.fields[records]}"),
                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+    with _saying_how_to_go_on(), Progress(*columns, console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None, records="starting")
 
         def advance(done: int, total: int, records: int) -> None:
@@ -61,6 +61,15 @@ def progress_bar(what: str) -> Iterator[Progress]:
             bar.update(task, completed=done, total=total, records=rate)
 
         yield advance
+
+
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        console(stderr=True).print("geoembed: interrupted; run the same command again to go on where it stopped")
+        raise
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -61,10 +62,7 @@ def embed(
         table = VectorTable(folder)
         table.flush()
         scratch = Path(tempfile.mkdtemp(prefix=f"{WRITING}graphs-", dir=folder))
-        threads = torch.get_num_threads()
         try:
-            # The parsing processes need a core each: an encoder whose threads wait for theirs is slower than one thread.
-            torch.set_num_threads(min(threads, max(1, (os.cpu_count() or 1) - workers)) if inputs.sources else threads)
             run = Run(table, Chooser(table, encoder, weights, device, budget))
 
             def done(key: str) -> ChunkRows | None:
@@ -73,14 +71,14 @@ def embed(
 
             units = [unit for store in stores for unit in _stored(store, done)]
             total = len(inputs.sources) + sum(len(unit.entry.sources) for unit in units)
-            for unit in chain(units, _parsed(inputs, scratch, done, limits, workers, executor)):
-                run.add(unit.entry, unit.folder, unit.rows, unit.temporary)
-                if progress is not None:
-                    progress(run.sources, total, run.records_in)
-            run.commit()
+            with _threads(workers if inputs.sources else 0):
+                for unit in chain(units, _parsed(inputs, scratch, done, limits, workers, executor)):
+                    run.add(unit.entry, unit.folder, unit.rows, unit.temporary)
+                    if progress is not None:
+                        progress(run.sources, total, run.records_in)
+                run.commit()
             table.close()
         finally:
-            torch.set_num_threads(threads)
             table.abandon()
             _remove_folders(folder)
     return Report(
@@ -89,6 +87,17 @@ def embed(
         encoders={choice.name: choice.state for choice in run.chooser.chosen.values()},
         backends={"device": str(run.chooser.device), "segment": backends.active()},
     )
+
+
+@contextmanager
+def _threads(workers: int) -> Iterator[None]:
+    """Leave the parsing processes a core each: an encoder whose threads wait for theirs is slower than one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, max(1, (os.cpu_count() or 1) - workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ class ShardDataset(Dataset[Graph]):
         store = store if isinstance(store, Store) else open_store(store)
         self.shards = [shard for shard in store.shards() if modality in ("", shard.entry.modality)]
         self._ends = list(accumulate(len(shard) for shard in self.shards))
-        self._open: OrderedDict[int, Shard] = OrderedDict()
+        self._open: OrderedDict[int, tuple[Shard, int]] = OrderedDict()
         self._mapped = 0
 
     def __len__(self) -> int:
@@ -185,15 +185,17 @@ class ShardDataset(Dataset[Graph]):
         return shard.graph(number - self._ends[place] + len(shard))
 
     def _keep_open(self, place: int, shard: Shard) -> None:
-        """Note the use of a shard, and close those that were not used for longest."""
-        if place not in self._open:
-            self._mapped += shard.nbytes
-        self._open[place] = shard
-        self._open.move_to_end(place)
-        while self._mapped > _OPEN_BYTES and len(self._open) > 1:
-            _, oldest = self._open.popitem(last=False)
-            self._mapped -= oldest.nbytes
+        """Note the use of a shard, and before it is opened close those that were not used for longest."""
+        if place in self._open:
+            self._open.move_to_end(place)
+            return
+        size = shard.nbytes
+        while self._open and self._mapped + size > _OPEN_BYTES:
+            _, (oldest, mapped) = self._open.popitem(last=False)
+            self._mapped -= mapped
             oldest.close()
+        self._open[place] = (shard, size)
+        self._mapped += size
 
     def __repr__(self) -> str:
         return f"ShardDataset({len(self)} graphs, {len(self.shards)} shards)"

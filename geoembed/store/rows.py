@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from geoembed.errors import ValueRangeError
 from geoembed.store.parts import ROW_GROUP, Floats, Part, PartWriter, vectors_of
 
 PART_ROWS = 65_536
@@ -36,6 +37,20 @@ def texts_of(folder: Path, parts: Sequence[Part], rows: NDArray[np.int64]) -> pd
                 column[here] = table[name].to_pylist()
         start += part.rows
     return pd.DataFrame(texts)
+
+
+def check_queries(queries: Floats, parts: Sequence[Part], k: int, folder: Path) -> None:
+    """Raise :class:`ValueRangeError` unless ``queries`` [Q, D] can be compared with the rows of ``parts``."""
+    dims = sorted({part.dim for part in parts})
+    if k < 1:
+        raise ValueRangeError(where="search", found=f"k = {k}", expected="at least 1", remedy="Ask for one neighbor or more.")
+    if queries.ndim != 2 or (dims and dims != [queries.shape[1]]):
+        raise ValueRangeError(where=folder, found=f"queries {list(queries.shape)}", expected=f"[Q, D] with D = {dims}",
+                              remedy="Embed the queries with the encoder that made the table.")
+    good = np.isfinite(queries).all(axis=1) & (np.abs(queries).max(axis=1, initial=0.0) > 0)
+    if not good.all():
+        raise ValueRangeError(where=f"search, query {int(np.argmin(good))}", found="a zero or non-finite vector",
+                              expected="a vector with a direction", remedy="Leave it out.")
 
 
 def runs(parts: Sequence[Part]) -> Iterator[list[Part]]:

@@ -43,10 +43,11 @@ class Shard:
     def __repr__(self) -> str:
         return f"Shard({self.entry.stem}: {len(self)} × {self.entry.modality or self.entry.kind}, {self.entry.nodes} nodes)"
 
-    @cached_property
+    @property
     def nbytes(self) -> int:
-        """Bytes of its tensors."""
-        return sum(tensor.nbytes for tensor in self.tensors.values())
+        """Size of the file of tensors; 0 where there is none (opening it says so)."""
+        path = self.folder / f"{self.entry.stem}.safetensors"
+        return path.stat().st_size if path.is_file() else 0
 
     def close(self) -> None:
         """Forget what is open; the next use opens it again. Tensors that were handed out stay valid."""
@@ -138,6 +139,9 @@ class Shard:
             with safe_open(self.folder / name, framework="pt") as file:
                 about = json.loads(file.metadata()["geoembed"])
                 return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 — no mapping
+        except RuntimeError as error:
+            raise StoreError(where=self.folder / name, found=str(error), expected="room in the address space to map the file",
+                             remedy="Raise the memory limit of the process.") from error
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise StoreError(where=self.folder / name, found=f"no readable shard ({error})", expected="tensors of geoembed",
                              remedy="Delete the file and build the store again.") from error

@@ -22,7 +22,7 @@ from geoembed.store.entries import ChunkRows
 from geoembed.store.lines import Refused, refused_line, refused_of
 from geoembed.store.parts import Floats, Part, PartWriter, refused_name, text_name, vectors_of
 from geoembed.store.replace import earlier, lines_without, parts_without
-from geoembed.store.rows import join, runs, texts_of, vector_blocks
+from geoembed.store.rows import check_queries, join, runs, texts_of, vector_blocks
 from geoembed.store.search import top_k
 
 log = logging.getLogger("geoembed")
@@ -250,7 +250,7 @@ class VectorTable:
         """
         queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
         parts = self._parts_of(encoder)
-        _check_queries(queries, parts, k, self.folder)
+        check_queries(queries, parts, k, self.folder)
         best = top_k(queries, vector_blocks(self.folder, parts), k)
         rows = np.concatenate([hits for _, hits in best]) if best else np.empty(0, np.int64)
         hits = pd.DataFrame({
@@ -289,16 +289,3 @@ def _refusal(origin: Provenance, finite: bool) -> Refused:
     found = "the zero vector" if finite else "a vector with NaN or infinity"
     reason = f"{where}: found {found}; expected a finite vector with a direction. It has no neighbors: check the record."
     return Refused(origin.source, origin.record, "embed", reason, "ValueRangeError")
-
-
-def _check_queries(queries: Floats, parts: Sequence[Part], k: int, folder: Path) -> None:
-    dims = sorted({part.dim for part in parts})
-    if k < 1:
-        raise ValueRangeError(where="search", found=f"k = {k}", expected="at least 1", remedy="Ask for one neighbor or more.")
-    if queries.ndim != 2 or (dims and dims != [queries.shape[1]]):
-        raise ValueRangeError(where=folder, found=f"queries {list(queries.shape)}", expected=f"[Q, D] with D = {dims}",
-                              remedy="Embed the queries with the encoder that made the table.")
-    good = np.isfinite(queries).all(axis=1) & (np.abs(queries).max(axis=1, initial=0.0) > 0)
-    if not good.all():
-        raise ValueRangeError(where=f"search, query {int(np.argmin(good))}", found="a zero or non-finite vector",
-                              expected="a vector with a direction", remedy="Leave it out.")

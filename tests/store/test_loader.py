@@ -106,6 +106,7 @@ def test_a_halved_budget_never_reaches_zero():
     assert Budget(nodes=9, edges=6, graphs=4).halved() == Budget(nodes=4, edges=3, graphs=2)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of fork() in newer Pythons
 def test_pyg_loads_a_store_in_a_worker_process_after_the_parent_has_read_it(make):
     from torch_geometric.loader import DataLoader
 

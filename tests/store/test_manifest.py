@@ -75,6 +75,7 @@ def test_half_written_files_of_a_killed_run_are_removed(tmp_path):
     assert left == {*entry.files, "manifest.json", "notes.txt"}
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of fork() in newer Pythons
 def test_a_second_writer_is_turned_away_and_a_dead_one_holds_nothing(tmp_path):
     with locked(tmp_path), pytest.raises(StoreError, match="another process that is writing"), locked(tmp_path):
         pass
