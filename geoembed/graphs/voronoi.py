@@ -73,7 +73,7 @@ def _delaunay(sites: Float) -> Int:
         hull = ConvexHull(sites)
     except (QhullError, ValueError):  # fewer than 4 points, or all on one circle
         return np.zeros((0, 3), np.int64)
-    triangles = hull.simplices.astype(np.int64)
+    triangles: Int = hull.simplices.astype(np.int64)
     a, b, c = np.moveaxis(sites[triangles], 1, 0)
     turn = (np.cross(b - a, c - a) * hull.equations[:, :3]).sum(axis=1) < 0
     triangles[turn] = triangles[turn][:, ::-1]
