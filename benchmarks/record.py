@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("geoembed", "torch", "torch-geometric", "numpy", "pymatgen", "pyarrow")
+LIBRARIES = ("geoembed", "torch", "torch-geometric", "numpy", "pymatgen", "pyarrow", "triton")
 
 
 def device() -> str:
@@ -25,10 +25,18 @@ def device() -> str:
 def environment() -> dict[str, object]:
     """Machine and versions."""
     return {
-        "device": device(), "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
+        "device": device(), "card": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processor": platform.processor() or platform.machine(), "cores": os.cpu_count(),
         "threads": torch.get_num_threads(), "python": platform.python_version(),
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: _version(name) for name in LIBRARIES},
     }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a GPU machine has no domain libraries, and geoembed perhaps by its path
+        return None
 
 
 def write(script: str, rows: list[dict[str, object]]) -> Path:

@@ -1,18 +1,19 @@
 """k nearest neighbors inside the segments of a ragged point set, as a table [N, K]; distances in difference form.
 
-Self is excluded by index, never by distance, so coincident points stay neighbors. Ties go to the smaller index. The
-x² − 2xy + y² form is not used: it loses the neighbors of points far from the origin.
+Self is excluded by index, never by distance, so coincident points stay neighbors. Ties go to the smaller index. Points of up to
+four columns are compared in float64, features of more in their own precision. Segments are searched densely, grouped by size;
+on a CPU those of :data:`geoembed.ops.tree_search.LARGE` rows or more by a k-d tree, with the same result.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from geoembed.ops.distance import block_pairs, folded, geometry, pair_distance
 from geoembed.ops.padding import padded_index, size_buckets
-
-PAIRS = 1 << 24
-"""Pairs of one dense block (64 MiB a float32 component)."""
+from geoembed.ops.tree_search import has_tree, nearest
 
 
 def knn(x: Tensor, ptr: Tensor, k: int, period: tuple[float | None, ...] | None = None) -> Tensor:
@@ -25,10 +26,13 @@ def knn(x: Tensor, ptr: Tensor, k: int, period: tuple[float | None, ...] | None 
     [[1, 2], [0, 2], [1, 0]]
     """
     table = torch.full((x.shape[0], k), -1, dtype=torch.int64, device=x.device)
-    points = x.detach()
-    for members in size_buckets(ptr, PAIRS):
+    points = folded(geometry(x.detach()), period)
+    for members in size_buckets(ptr, block_pairs(x.device)):
+        if has_tree(points, ptr, members):
+            nearest(points, ptr, members, k, period, table)
+            continue
         index, exists = padded_index(ptr, members)
-        if index.shape[1] > 1:
+        if index.shape[1] > 1 and k:
             _fill(table, points, index, exists, k, period)
     return table
 
@@ -36,32 +40,48 @@ def knn(x: Tensor, ptr: Tensor, k: int, period: tuple[float | None, ...] | None 
 def _fill(table: Tensor, x: Tensor, index: Tensor, exists: Tensor, k: int, period: tuple[float | None, ...] | None) -> None:
     """Write the neighbors of a padded group [b, n] into ``table``, in blocks of query rows."""
     n = index.shape[1]
-    block = max(1, PAIRS // (index.shape[0] * n))
+    block = max(1, block_pairs(x.device) // (index.shape[0] * n))
     candidates = x[index]  # [b, n, P]
+    select = _smallest_cpu if x.device.type == "cpu" else smallest
     for low in range(0, n, block):
         queries = candidates[:, low : low + block]
-        distance = squared_distance(queries, candidates, period)  # [b, q, n]
+        distance = pair_distance(queries, candidates, period)  # [b, q, n]
         itself = torch.arange(low, low + queries.shape[1], device=x.device).unsqueeze(-1) == torch.arange(n, device=x.device)
-        distance = distance.masked_fill(~exists.unsqueeze(1) | itself, torch.inf)
-        nearest, slot = torch.sort(distance, dim=-1, stable=True)  # stable: ties go to the smaller index
-        nearest, slot = nearest[..., :k], slot[..., :k]
+        distance = distance.masked_fill_(~exists.unsqueeze(1) | itself, torch.inf)
+        slot = select(distance, min(k, n))
         rows = index.gather(1, slot.flatten(1)).view_as(slot)
-        rows = rows.where(nearest < torch.inf, -1)
+        rows = rows.where(distance.gather(-1, slot) < torch.inf, -1)
         here = exists[:, low : low + block]
         table[index[:, low : low + block][here], : rows.shape[-1]] = rows[here]
 
 
-def squared_distance(a: Tensor, b: Tensor, period: tuple[float | None, ...] | None = None) -> Tensor:
-    """Squared distances a [b, q, P], b [b, n, P] -> [b, q, n] as sums of squared differences, periodic where asked."""
-    total = a.new_zeros(a.shape[0], a.shape[1], b.shape[1])
-    for column in range(a.shape[-1]):  # P components: few, and no [b, q, n, P] array
-        difference = a[..., column].unsqueeze(-1) - b[..., column].unsqueeze(-2)
-        if period is not None and period[column] is not None:
-            difference = wrap(difference, float(period[column] or 0.0))
-        total = total.addcmul_(difference, difference)
-    return total
+def smallest(distance: Tensor, k: int) -> Tensor:
+    """Slots of the k smallest of each row, in order, ties by the smaller slot: [..., n] -> [..., k] int64; NaN sorts last.
+
+    The selection leaves open which of several equal values at the k-th place it takes; rows where there are some are sorted whole.
+    """
+    slot = torch.topk(distance, k, dim=-1, largest=False, sorted=False).indices.sort(dim=-1).values
+    value, order = torch.sort(distance.gather(-1, slot), dim=-1, stable=True)
+    slot = slot.gather(-1, order)
+    tied = ~((distance <= value[..., -1:]).sum(-1) == k)  # NaN at the k-th place counts as tied
+    # Sorted whole only where needed: one question to the device, asked once a block
+    if bool(tied.any()):
+        slot[tied] = torch.sort(distance[tied], dim=-1, stable=True).indices[..., :k]
+    return slot
 
 
-def wrap(difference: Tensor, period: float) -> Tensor:
-    """A difference folded into [−period/2, period/2]."""
-    return difference - period * torch.round(difference / period)
+def _smallest_cpu(distance: Tensor, k: int) -> Tensor:
+    """The same on a CPU, where NumPy's partition finds the k-th value several times faster than topk."""
+    n = distance.shape[-1]
+    values = distance.numpy().reshape(-1, n)
+    last = np.partition(values, k - 1, axis=-1)[:, k - 1 : k]
+    within = values <= last
+    tied = np.flatnonzero(np.count_nonzero(within, axis=-1) != k)
+    if len(tied):
+        within[tied] = np.arange(n) < k  # a place for the answer below
+    slot = (np.flatnonzero(within) % n).reshape(-1, k)  # in order of slots, k a row
+    order = np.argsort(np.take_along_axis(values, slot, axis=-1), axis=-1, kind="stable")
+    slot = np.take_along_axis(slot, order, axis=-1)
+    if len(tied):
+        slot[tied] = np.argsort(values[tied], axis=-1, kind="stable")[:, :k]
+    return torch.from_numpy(slot).view(*distance.shape[:-1], k)

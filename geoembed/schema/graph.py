@@ -43,6 +43,10 @@ class Provenance:
         return asdict(self)
 
 
+CHECKED = "_checked"
+"""Entry of a graph's ``__dict__`` that the validator leaves, so that a graph passes it once on its way; setting a field removes it."""
+
+
 class Graph(Data):  # type: ignore[misc]
     """One record as a graph; a :class:`torch_geometric.data.Data` whose fields are those of ``schema.FIELDS``.
 
@@ -63,6 +67,15 @@ class Graph(Data):  # type: ignore[misc]
             self.num_nodes = given
         elif isinstance(rows, Tensor):
             self.num_nodes = rows.shape[0]
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key != "provenance":
+            self.__dict__.pop(CHECKED, None)
+        super().__setattr__(key, value)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.__dict__.pop(CHECKED, None)
+        super().__setitem__(key, value)
 
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         return FIELDS[key].axis if key in FIELDS else 0

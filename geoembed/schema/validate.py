@@ -10,7 +10,7 @@ from torch import Tensor
 from geoembed.errors import MissingFieldError, SchemaError
 from geoembed.schema.batch import GraphBatch
 from geoembed.schema.fields import BOOKKEEPING, FIELDS, level_of
-from geoembed.schema.graph import Graph
+from geoembed.schema.graph import CHECKED, Graph
 
 
 def validate(graph: Graph) -> Graph:
@@ -27,7 +27,22 @@ def validate(graph: Graph) -> Graph:
     for where, found, expected, bad in _conditions(graph):
         if bool(bad):
             raise SchemaError(where=f"{_name(graph)}: {where}", found=found, expected=expected, remedy=_REMEDY)
+    graph.__dict__[CHECKED] = True
     return graph
+
+
+def ensure_valid(graph: Graph) -> Graph:
+    """:func:`validate`, unless that was done since a field was last set: for graphs that come straight from their builder."""
+    return graph if graph.__dict__.get(CHECKED) else validate(graph)
+
+
+def validate_parts(graphs: Sequence[Graph], whole: GraphBatch) -> None:
+    """:func:`validate` of graphs that one builder cut from ``whole``: names, ranks and dtypes of the first, numbers of all at once."""
+    check_batch(whole, ())
+    if graphs:
+        validate(graphs[0])
+    for graph in graphs:
+        graph.__dict__[CHECKED] = True
 
 
 def check_batch(batch: GraphBatch, needs: Iterable[str], vocabulary: Sequence[tuple[int, int]] = ()) -> None:
@@ -87,7 +102,7 @@ def _check_field(graph: Graph, name: str, value: object, sizes: dict[str, int]) 
 
 def _conditions(graph: Graph) -> Iterable[tuple[str, str, str, Tensor]]:
     """(where, found, expected, bad) with ``bad`` a boolean scalar on the device; for a graph or a batch, flat or stacked."""
-    fields = graph
+    fields = graph.to_dict()  # PyG makes a list of names at each look into a graph
     if "x" in fields:
         x = fields["x"]
         read = torch.isfinite(x)
@@ -99,7 +114,7 @@ def _conditions(graph: Graph) -> Iterable[tuple[str, str, str, Tensor]]:
     for name in ("pos", "edge_attr", "weight", "token_weight", "cell"):
         if name in fields:
             yield name, "NaN or infinity", "finite numbers", ~torch.isfinite(fields[name]).all()
-    yield from _edge_conditions(graph)
+    yield from _edge_conditions(graph, fields)
     if "token" in fields:
         yield "token", "a negative token", "≥ 0", (fields["token"] < 0).any()
     if "token_node" in fields:
@@ -108,23 +123,23 @@ def _conditions(graph: Graph) -> Iterable[tuple[str, str, str, Tensor]]:
         yield "token_node", "an index outside the graph", *_range(owner, int(graph.num_nodes or 0))
 
 
-def _edge_conditions(graph: Graph) -> Iterable[tuple[str, str, str, Tensor]]:
-    if "edge_index" not in graph or not graph.edge_index.numel():
+def _edge_conditions(graph: Graph, fields: dict[str, Tensor]) -> Iterable[tuple[str, str, str, Tensor]]:
+    if "edge_index" not in fields or not fields["edge_index"].numel():
         return
-    index = graph.edge_index
+    index = fields["edge_index"]
     yield "edge_index", "an index outside the graph", *_range(index, int(graph.num_nodes or 0))
-    falls = index[1].diff() < 0
-    if "edge_kind" in graph:  # sorted within a kind
-        step = graph.edge_kind.diff()
+    falls = index[1, 1:] < index[1, :-1]
+    if "edge_kind" in fields:  # sorted within a kind
+        step = fields["edge_kind"].diff()
         falls, kinds_fall = falls & (step == 0), step < 0
-        if "ptr" in graph:  # each graph of a batch starts its kinds again
-            kinds_fall = kinds_fall & (torch.bucketize(index[1], graph.ptr[1:], right=True).diff() == 0)
+        if "ptr" in fields:  # each graph of a batch starts its kinds again
+            kinds_fall = kinds_fall & (torch.bucketize(index[1], fields["ptr"][1:], right=True).diff() == 0)
         yield "edge_kind", "kinds that are not contiguous", "non-decreasing kinds in a graph", kinds_fall.any()
     yield "edge_index", "targets out of order", "non-decreasing targets (within an edge kind)", falls.any()
-    if "angle_index" in graph and graph.angle_index.numel():
-        yield "angle_index", "an index outside the edges", *_range(graph.angle_index, index.shape[1])
+    if "angle_index" in fields and fields["angle_index"].numel():
+        yield "angle_index", "an index outside the edges", *_range(fields["angle_index"], index.shape[1])
 
 
 def _range(index: Tensor, size: int) -> tuple[str, Tensor]:
     """(what is expected, whether an entry lies outside 0…size − 1)."""
-    return f"0…{size - 1}", ((index < 0) | (index >= size)).any()
+    return f"0…{size - 1}", (index.amin() < 0) | (index.amax() >= size) if index.numel() else index.new_zeros((), dtype=torch.bool)

@@ -9,11 +9,16 @@ import sys
 import pytest
 import torch
 from geoembed.ops import knn, squared_distance, wrap
+from geoembed.ops.distance import folded
+from geoembed.ops.knn import _smallest_cpu, smallest
+from geoembed.ops.tree_search import nearest
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from generators import numbers
+
+CYLINDER = (None, 2 * math.pi)
 
 
 def brute(x: Tensor, bounds: list[int], k: int, period: tuple[float | None, ...] | None = None) -> list[list[int]]:
@@ -56,7 +61,7 @@ def test_ties_go_to_the_smaller_index(places, k):
 def test_large_sets_in_blocks_give_the_table_of_one_piece(monkeypatch):
     x, ptr = numbers(90, 2), torch.tensor([0, 3, 70, 70, 90])
     whole = knn(x, ptr, 5)
-    monkeypatch.setattr(sys.modules["geoembed.ops.knn"], "PAIRS", 200)  # three rows of queries at a time
+    monkeypatch.setattr(sys.modules["geoembed.ops.knn"], "block_pairs", lambda _: 200)  # three rows of queries at a time
     assert torch.equal(knn(x, ptr, 5), whole)
 
 
@@ -78,3 +83,50 @@ def test_squared_distances_of_a_three_four_five_triangle_on_a_cylinder():
     a, b = torch.tensor([[[0.0, 0.5]]]), torch.tensor([[[3.0, 6.5]]])
     assert squared_distance(a, b).item() == pytest.approx(45.0)
     assert squared_distance(a, b, (None, 10.0)).item() == pytest.approx(25.0)
+
+
+def places(kind: str, n: int, seed: int) -> Tensor:
+    """Points (eta, phi): spread, on a lattice with many ties, on a few coincident places, or at the seam of phi."""
+    g = torch.Generator().manual_seed(seed)
+    if kind == "lattice":
+        return torch.stack([torch.randint(-4, 5, (n,), generator=g) / 4, torch.randint(-12, 13, (n,), generator=g) / 4], -1)
+    if kind == "coincident":
+        return torch.randn(4, 2, generator=g)[torch.randint(4, (n,), generator=g)]
+    eta, phi = torch.randn(n, generator=g), (torch.rand(n, generator=g) * 2 - 1) * math.pi
+    return torch.stack([eta, torch.where(torch.arange(n) % 2 == 0, math.pi, -math.pi) + phi / 50 if kind == "seam" else phi], -1)
+
+
+def dense64(x: Tensor, k: int) -> Tensor:
+    """Brute force in float64 on the cylinder: all distances, a stable sort, self left out by index."""
+    difference = x.double().unsqueeze(1) - x.double()
+    turned = torch.minimum(difference[..., 1].abs(), 2 * math.pi - difference[..., 1].abs())
+    distance = (difference[..., 0] ** 2 + turned**2).fill_diagonal_(torch.inf)
+    return torch.sort(distance, dim=1, stable=True).indices[:, :k]
+
+
+@given(st.sampled_from(["spread", "lattice", "coincident", "seam"]), st.integers(1, 90), st.integers(1, 20), st.integers(0, 99))
+def test_a_tree_finds_the_neighbors_of_brute_force_in_its_order(kind, n, k, seed):
+    x = folded(places(kind, n, seed).double(), CYLINDER)
+    table = torch.full((n, k), -1)
+    nearest(x, torch.tensor([0, n]), torch.tensor([0]), k, CYLINDER, table)
+    expected = dense64(x, min(k, n - 1))
+    assert table[:, : n - 1].equal(expected)
+    assert bool((table[:, n - 1 :] == -1).all())
+
+
+@pytest.mark.parametrize("kind", ["spread", "lattice", "coincident", "seam"])
+def test_an_event_of_2500_has_the_neighbors_of_brute_force_beside_small_ones(kind):
+    x, ptr = places(kind, 2506, 1), torch.tensor([0, 0, 1, 3, 2503, 2506])
+    table = knn(x, ptr, 16, period=CYLINDER)
+    assert table[3:2503].equal(dense64(folded(x.double(), CYLINDER)[3:2503], 16) + 3)
+    assert table[:3].tolist() == [[-1] * 16, [2] + [-1] * 15, [1] + [-1] * 15]
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(1, 4), st.integers(0, 99), st.booleans())
+def test_both_selections_are_a_stable_sort(n, k, values, seed, infinite):
+    distance = torch.randint(values, (3, 4, n), generator=torch.Generator().manual_seed(seed)).double()
+    if infinite:
+        distance[..., ::3] = torch.inf
+    expected = torch.sort(distance, dim=-1, stable=True).indices[..., : min(k, n)]
+    assert smallest(distance, min(k, n)).equal(expected)
+    assert _smallest_cpu(distance, min(k, n)).equal(expected)
