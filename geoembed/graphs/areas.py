@@ -7,6 +7,7 @@ grids, whose rows differ in number.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,11 @@ class Areas:
     area: Float
     covers_sphere: bool
     layout: str
+
+    @cached_property
+    def content(self) -> bytes:
+        """The areas as bytes: a key, whose hash is taken once."""
+        return self.area.tobytes()
 
 
 def cell_areas(lat: Float, lon: Float, lattice: Int | None = None) -> Areas:

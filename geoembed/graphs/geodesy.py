@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from geoembed.graphs.multimesh import chunks
+
 Float = NDArray[np.float64]
 
 SPHERE = 4.0 * np.pi
@@ -24,9 +26,14 @@ def unit_vectors(lat: Float, lon: Float) -> Float:
     >>> unit_vectors(np.array([90.0]), np.array([123.0])).tolist()
     [[0.0, 0.0, 1.0]]
     """
-    phi, lam = np.radians(lat), np.radians(lon)
-    radius = np.where(np.abs(lat) == 90.0, 0.0, np.cos(phi))  # cos(pi/2) is 6e-17 in floating point
-    return np.stack([radius * np.cos(lam) + 0.0, radius * np.sin(lam) + 0.0, np.sin(phi)], axis=-1)
+    out = np.empty((*np.broadcast_shapes(np.shape(lat), np.shape(lon)), 3))
+    lat, lon = (np.broadcast_to(axis, out.shape[:-1]).reshape(-1) for axis in (lat, lon))
+    rows = out.reshape(-1, 3)
+    for part in chunks(len(rows)):
+        phi, lam = np.radians(lat[part]), np.radians(lon[part])
+        radius = np.where(np.abs(lat[part]) == 90.0, 0.0, np.cos(phi))  # cos(pi/2) is 6e-17 in floating point
+        rows[part, 0], rows[part, 1], rows[part, 2] = radius * np.cos(lam) + 0.0, radius * np.sin(lam) + 0.0, np.sin(phi)
+    return out
 
 
 def lat_lon(points: Float) -> tuple[Float, Float]:
@@ -41,8 +48,15 @@ def great_circle(a: Float, b: Float) -> Float:
     >>> float(great_circle(np.array([1.0, 0, 0]), np.array([0, 1.0, 0])).round(4))
     1.5708
     """
-    angle: Float = np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a * b).sum(axis=-1))
+    dot, x, y, z = products(a, b)
+    angle: Float = np.arctan2(np.sqrt(x * x + y * y + z * z), dot)
     return angle
+
+
+def products(a: Float, b: Float) -> tuple[Float, Float, Float, Float]:
+    """The dot product and the components of the cross product of vectors [..., 3]."""
+    (ax, ay, az), (bx, by, bz) = (tuple(vectors[..., axis] for axis in range(3)) for vectors in (a, b))
+    return ax * bx + ay * by + az * bz, ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
 
 
 def displacements(source: Float, target: Float) -> Float:
@@ -52,12 +66,12 @@ def displacements(source: Float, target: Float) -> Float:
     the target, multiplied by the cosine of its latitude: for a target p and a source q they are ``p_x q_y − p_y q_x`` and
     ``q_z − p_z (p·q)``. They turn with neither pole nor seam, and are 0 at a pole, where east has no meaning.
     """
-    cosine = (source * target).sum(axis=-1)
-    east = target[..., 0] * source[..., 1] - target[..., 1] * source[..., 0]
+    cosine, x, y, east = products(target, source)
     north = source[..., 2] - target[..., 2] * cosine
     # At a pole both are 0 in exact arithmetic; rounding would leave a direction of length 1e-17.
     polar = (target[..., 0] == 0) & (target[..., 1] == 0)
-    return np.stack([great_circle(source, target), np.where(polar, 0.0, east), np.where(polar, 0.0, north)], axis=-1)
+    distance = np.arctan2(np.sqrt(x * x + y * y + east * east), cosine)
+    return np.stack([distance, np.where(polar, 0.0, east), np.where(polar, 0.0, north)], axis=-1)
 
 
 def nearest(points: Float, queries: Float, count: int) -> tuple[Float, NDArray[np.int64]]:

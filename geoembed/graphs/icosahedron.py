@@ -1,19 +1,17 @@
-"""The multi-mesh: an icosahedron refined L times, with the edges of all levels (Lam et al. 2023, GraphCast, supplement 3.5).
-
-Edges carry numbers through the refinement, so that no level sorts or hashes: edge e of a level gets its midpoint as
-vertex V + e and its halves as edges 2e and 2e + 1; face f gets three inner edges and the faces 4f … 4f + 3.
-"""
+"""The multi-mesh: an icosahedron refined L times, with the edges of all levels (Lam et al. 2023, GraphCast, supplement 3.5)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from geoembed.errors import SchemaError, ValueRangeError
+from geoembed.graphs import multimesh
+from geoembed.graphs.multimesh import chunks, edge_count, vertex_count
 
 Int = NDArray[np.int64]
 Float = NDArray[np.float64]
@@ -43,25 +41,55 @@ class IcosahedralMesh:
     edge_index: Int
     hierarchy: tuple[Int, ...]
 
+    @property
+    def name(self) -> str:
+        """The level: equal for equal meshes."""
+        return str(self.level)
+
     def locate(self, points: Float) -> Int:
         """The face [P] of the finest level that contains each of the unit vectors ``points`` [P, 3].
 
         Each point gets exactly one face. Descends the hierarchy, since the four children of a triangle tile it exactly.
         """
-        a, b, c = np.moveaxis(self.vertices[self.hierarchy[0]], 1, 0)  # [20, 3] each
-        normals = np.stack([np.cross(a, b), np.cross(b, c), np.cross(c, a)], axis=1)  # [20, 3, 3]
-        inside = (points @ normals.reshape(-1, 3).T).reshape(len(points), 20, 3).min(axis=2)
-        face: Int = inside.argmax(axis=1)
-        for level in range(1, self.level + 1):
-            faces = self.hierarchy[level]
-            center = faces.reshape(-1, 4, 3)[:, 3]  # [F, 3] midpoints of ab, bc, ca
-            m = self.vertices[center]
-            # Beyond the arc from ca to ab lies the child at a, and so on round; else it is the middle one.
-            cuts = np.stack([np.cross(m[:, 0], m[:, 2]), np.cross(m[:, 1], m[:, 0]), np.cross(m[:, 2], m[:, 1])], axis=1)
-            beyond = np.einsum("pkx,px->pk", cuts[face], points)  # [P, 3]
-            child = np.where(beyond.max(axis=1) > 0, beyond.argmax(axis=1), 3)
-            face = 4 * face + child
+        face = np.empty(len(points), np.int64)
+        for part in chunks(len(points)):
+            x, y, z = np.ascontiguousarray(points[part].T)
+            here = first_face(self.vertices[self.hierarchy[0]], points[part])
+            for cuts in self._cuts:
+                here = 4 * here + child_of(cuts.take(here, axis=0), x, y, z)
+            face[part] = here
         return face
+
+    @cached_property
+    def _cuts(self) -> tuple[Float, ...]:
+        """The planes between the children of the faces of each level but the last."""
+        return tuple(child_planes(self.vertices, faces[3::4]) for faces in self.hierarchy[1:])
+
+
+def first_face(corners: Float, points: Float) -> Int:
+    """The face [P] of the icosahedron, whose corners are [20, 3, 3], around unit vectors [P, 3].
+
+    The faces are the Voronoi cells of their centers.
+    """
+    nearest: Int = (points @ corners.sum(axis=1).T).argmax(axis=1)
+    return nearest
+
+
+def child_planes(vertices: Float, middle: Int) -> Float:
+    """Normals [F, 9] of the three planes that cut off the children at the corners a, b, c of faces.
+
+    ``middle`` [F, 3] are the midpoints of ab, bc, ca: beyond the arc from ca to ab lies the child at a, and so on round.
+    """
+    ab, bc, ca = (vertices.take(middle[:, k], axis=0) for k in range(3))
+    return np.concatenate([np.cross(ab, ca), np.cross(bc, ab), np.cross(ca, bc)], axis=1)
+
+
+def child_of(planes: Float, x: Float, y: Float, z: Float) -> Int:
+    """The child 0 … 3 [P] that holds each point, of faces with ``planes`` [P, 9]; the middle one, 3, unless a plane is passed."""
+    a, b, c = (planes[:, 3 * k] * x + planes[:, 3 * k + 1] * y + planes[:, 3 * k + 2] * z for k in range(3))
+    most = np.maximum(np.maximum(a, b), 0.0)
+    child: Int = np.where(c > most, 2, np.where(b > np.maximum(a, 0.0), 1, np.where(a > 0, 0, 3)))
+    return child
 
 
 @cache
@@ -78,21 +106,29 @@ def icosahedral_mesh(level: int) -> IcosahedralMesh:
     if not 0 <= level <= MAX_LEVEL:
         raise ValueRangeError(where="icosahedral_mesh", found=f"level {level}", expected=f"0…{MAX_LEVEL}",
                               remedy="Take level 5 (2°) for a 1° grid, 6 for 0.25°.")
-    vertices, faces, edges, sides = _icosahedron()
-    hierarchy, all_edges = [faces], [edges]
-    for _ in range(level):
-        vertices, faces, edges, sides = _refine(vertices, faces, edges, sides)
-        hierarchy.append(faces)
-        all_edges.append(edges)
-    _check(level, vertices, faces, edges, sides)
-    mesh = IcosahedralMesh(level, vertices, faces, _directed(np.concatenate(all_edges), len(vertices)), tuple(hierarchy))
-    for array in (vertices, mesh.edge_index, *hierarchy):
+    vertices = np.empty((vertex_count(level), 3))
+    vertices[:12], faces = icosahedron()
+    hierarchy, edges = [faces], np.empty((2, 20 * (4 ** (level + 1) - 1)), np.int64)
+    known, written = multimesh.first_level(faces), 60 * (level + 1)
+    multimesh.write_first_edges(known, level, *edges[:, :written])
+    for coarse in range(level):
+        count, block = vertex_count(coarse), 6 * edge_count(coarse) * (level - coarse)
+        hierarchy.append(np.empty((20 * 4 ** (coarse + 1), 3), np.int64))
+        multimesh.write_midpoints(known, vertices, count)
+        multimesh.write_children(known, hierarchy[-2], count, hierarchy[-1])
+        multimesh.write_edges(known, coarse + 1, level, *edges[:, written : written + block])
+        written += block
+        if coarse + 1 < level:
+            known = multimesh.next_level(known, count)
+    mesh = IcosahedralMesh(level, vertices, hierarchy[-1], edges, tuple(hierarchy))
+    _check(mesh, written)
+    for array in (vertices, edges, *hierarchy):
         array.flags.writeable = False
     return mesh
 
 
-def _icosahedron() -> tuple[Float, Int, Int, Int]:
-    """Vertices [12, 3], faces [20, 3], edges [30, 2] and the edges [20, 3] of the faces: (ab, bc, ca)."""
+def icosahedron() -> tuple[Float, Int]:
+    """Vertices [12, 3] and faces [20, 3] of the icosahedron with vertices at the poles."""
     ring = np.arange(5)
     lat, turn = np.arctan(0.5), np.radians(72.0)
     rings = [np.stack([np.cos(lat) * np.cos(angle), np.cos(lat) * np.sin(angle), np.full(5, sign * np.sin(lat))], axis=1)
@@ -104,57 +140,47 @@ def _icosahedron() -> tuple[Float, Int, Int, Int]:
         np.stack([np.full(5, north), upper, after], axis=1), np.stack([upper, lower, after], axis=1),
         np.stack([after, lower, below], axis=1), np.stack([lower, np.full(5, south), below], axis=1),
     ])
-    pairs = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)  # [60, 2]
-    key, side = np.unique(pairs[:, 0] * 12 + pairs[:, 1], return_inverse=True)
-    return vertices, faces, np.stack([key // 12, key % 12], axis=1), side.reshape(20, 3)
+    return vertices, faces
 
 
-def _refine(vertices: Float, faces: Int, edges: Int, sides: Int) -> tuple[Float, Int, Int, Int]:
-    """The next level: four faces for one, with their edges known by number."""
-    count, total = len(vertices), len(edges)
-    middle = vertices[edges[:, 0]] + vertices[edges[:, 1]]
-    middle /= np.sqrt((middle * middle).sum(axis=1))[:, None]
-    mid = count + np.arange(total)
-    halves = np.stack([edges[:, 0], mid, mid, edges[:, 1]], axis=1).reshape(-1, 2)  # [2E, 2]; half 2e + h has end h
-    corner = count + sides  # [F, 3] midpoints of ab, bc, ca
-    inner = np.stack([corner[:, 2], corner[:, 0], corner[:, 0], corner[:, 1], corner[:, 1], corner[:, 2]], axis=1)
-    # Which half of side k touches the corner where the side starts: 0 where the edge starts there, else 1.
-    starts = (edges[sides, 0] != faces).astype(np.int64)  # [F, 3]
-    first, second = 2 * sides + starts, 2 * sides + 1 - starts
-    own = 2 * total + 3 * np.arange(len(faces))[:, None] + np.arange(3)  # [F, 3] inner edges opposite a, b, c
-    refined, refined_sides = np.empty((len(faces), 4, 3), np.int64), np.empty((len(faces), 4, 3), np.int64)
-    for k in range(3):  # the child at corner k: (corner, midpoint of its side, midpoint of the side before)
-        refined[:, k, 0], refined[:, k, 1], refined[:, k, 2] = faces[:, k], corner[:, k], corner[:, k - 1]
-        refined_sides[:, k, 0], refined_sides[:, k, 1], refined_sides[:, k, 2] = first[:, k], own[:, k], second[:, k - 1]
-    refined[:, 3] = corner
-    refined_sides[:, 3, 0], refined_sides[:, 3, 1], refined_sides[:, 3, 2] = own[:, 1], own[:, 2], own[:, 0]
-    return (np.concatenate([vertices, middle]), refined.reshape(-1, 3),
-            np.concatenate([halves, inner.reshape(-1, 2)]), refined_sides.reshape(-1, 3))
-
-
-def _directed(edges: Int, count: int) -> Int:
-    """Both directions of edges [E, 2] as [2, 2E], sorted by (target, source): a counting sort, linear in E."""
-    target, source = np.concatenate([edges[:, 0], edges[:, 1]]), np.concatenate([edges[:, 1], edges[:, 0]])
-    ones = np.ones(len(target), np.int8)
-    pairs = sparse.coo_matrix((ones, (source.astype(np.int32), target.astype(np.int32))), shape=(count, count))
-    by_target = pairs.tocsr().tocsc()  # by source, then by target: each a counting sort that keeps the order before
-    targets = np.repeat(np.arange(count, dtype=np.int64), np.diff(by_target.indptr))
-    return np.stack([by_target.indices.astype(np.int64), targets])
-
-
-def _check(level: int, vertices: Float, faces: Int, edges: Int, sides: Int) -> None:
-    """Raise :class:`SchemaError` unless the mesh is a closed triangulation of the sphere with degrees 5 and 6."""
-    degree = np.bincount(edges.ravel(), minlength=len(vertices))
+def _check(mesh: IcosahedralMesh, written: int) -> None:
+    """Raise :class:`SchemaError` unless the mesh is a closed triangulation with degrees 5 and 6, its edges sorted and mutual."""
+    total, (source, target) = vertex_count(mesh.level), mesh.edge_index
+    degree = np.bincount(mesh.faces.ravel(), minlength=total)
+    length = np.einsum("vx,vx->v", mesh.vertices, mesh.vertices)
     facts = {
-        "vertices": (len(vertices), 10 * 4**level + 2),
-        "edges": (len(edges), 30 * 4**level),
-        "Euler characteristic": (len(vertices) - len(edges) + len(faces), 2),
-        "vertices of degree 5": (int((degree == 5).sum()), 12),
-        "vertices of degree 6": (int((degree == 6).sum()), len(vertices) - 12),
-        "edges between two faces": (int((np.bincount(sides.ravel(), minlength=len(edges)) == 2).sum()), len(edges)),
-        "unit vertices": (int((np.abs((vertices * vertices).sum(axis=1) - 1.0) < 1e-14).sum()), len(vertices)),
+        "vertices": (len(degree), total),
+        "vertices of degree 5": (int(np.count_nonzero(degree == 5)), 12),
+        "vertices of degree 6": (int(np.count_nonzero(degree == 6)), total - 12),
+        "unit vertices": (int(np.count_nonzero(np.abs(length - 1.0) < 1e-14)), total),
+        "sides without a face beyond": (_one_way(_sides(mesh.faces)), 0),
+        "edges": (written, len(source)),
+        "edges out of order": (_disorder(source, target, total), 0),
+        "edges without their reverse": (_one_way((source[part], target[part]) for part in chunks(written)), 0),
     }
     for fact, (found, expected) in facts.items():
         if found != expected:
-            raise SchemaError(where=f"icosahedral mesh of level {level}", found=f"{found} {fact}", expected=expected,
+            raise SchemaError(where=f"icosahedral mesh of level {mesh.level}", found=f"{found} {fact}", expected=expected,
                               remedy="Report this: the mesh is built wrongly on this machine.")
+
+
+def _one_way(pairs: Iterable[tuple[Int, Int]]) -> int:
+    """0 where the pairs (a, b) are the pairs (b, a): a·b·(a − b), summed modulo 2^64, else almost surely another number."""
+    return sum(int(np.dot(a * b, a - b)) for a, b in pairs) % 2**64
+
+
+def _sides(faces: Int) -> Iterator[tuple[Int, Int]]:
+    """(start, end) of the sides of faces [F, 3], some at a time."""
+    for part in chunks(len(faces)):
+        a, b, c = np.ascontiguousarray(faces[part].T)
+        yield from ((a, b), (b, c), (c, a))
+
+
+def _disorder(source: Int, target: Int, count: int) -> int:
+    """Number of edges that do not come strictly after the one before in order of (target, source)."""
+    wrong, last = 0, -1
+    for part in chunks(len(source)):
+        key = target[part] * count + source[part]
+        wrong += int(np.count_nonzero(key[1:] <= key[:-1])) + int(key[0] <= last)
+        last = int(key[-1])
+    return wrong

@@ -19,10 +19,11 @@ from torch.nn.functional import pad
 from geoembed.errors import EmptyGraphError, SchemaError
 from geoembed.graphs.icosahedron import EDGE, icosahedral_mesh
 from geoembed.graphs.kind import Kind
+from geoembed.graphs.refinement import Mesh, RefinedMesh, refined_mesh
 from geoembed.graphs.sphere_topology import CACHED, SphereGrid, fields_on, grid_areas, order_on, sphere_grid, topology
 from geoembed.schema import Graph, GraphBatch, Provenance, Scalar, Setting, validate
 
-__all__ = ["icosahedral_mesh", "mesh_level", "node_order", "sphere_batch", "sphere_graph"]
+__all__ = ["icosahedral_mesh", "mesh_level", "node_order", "refined_mesh", "sphere_batch", "sphere_graph"]
 
 Values = Tensor | ArrayLike
 
@@ -32,7 +33,7 @@ FINEST = 5
 
 def sphere_graph(
     values: Values, *, lat: Values, lon: Values, level: int = 5, measured: Values | None = None,
-    variables: Sequence[str] | None = None,
+    variables: Sequence[str] | None = None, mesh: Mesh | None = None,
 ) -> Graph:
     """Graph of one field: ``values`` [C, H, W] on axes lat [H], lon [W], or [C, P] at points lat [P], lon [P].
 
@@ -45,7 +46,8 @@ def sphere_graph(
     ``edge_kind``: 0 from each grid point to the corners of its triangle (a vertex that gets none takes the nearest points),
     1 the multi-mesh, 2 from the corners back. ``edge_attr`` is (great circle in rad, east, north), the last two being the
     displacement of the source in the tangent plane of the target, times the cosine of the target's latitude. A further
-    column of the same longitude (0° and 360°) is left out and noted.
+    column of the same longitude (0° and 360°) is left out and noted. ``mesh`` takes the place of ``level``: a mesh of
+    :func:`refined_mesh`, finer in a region; its hanging vertices are nodes like the others.
 
     Raises:
         SchemaError: shapes that do not fit, or an infinite value.
@@ -57,7 +59,7 @@ def sphere_graph(
     (24, 4.0)
     """
     batch = sphere_batch(
-        _tensor(values)[None], lat=lat, lon=lon, level=level, variables=variables,
+        _tensor(values)[None], lat=lat, lon=lon, level=level, variables=variables, mesh=mesh,
         measured=None if measured is None else _tensor(measured)[None],
     )
     graph = batch.get_example(0)
@@ -69,7 +71,7 @@ def sphere_graph(
 
 def sphere_batch(
     values: Values, *, lat: Values, lon: Values, level: int = 5, measured: Values | None = None,
-    variables: Sequence[str] | None = None,
+    variables: Sequence[str] | None = None, mesh: Mesh | None = None,
 ) -> GraphBatch:
     """B fields of one grid, ``values`` [B, C, H, W] or [B, C, P], as a stacked batch with x [B, N, C]; see :func:`sphere_graph`.
 
@@ -77,7 +79,8 @@ def sphere_batch(
     """
     fields = _tensor(values)
     grid = _grid(lat, lon, tuple(fields.shape), variables)
-    built = topology(grid, level)
+    mesh = icosahedral_mesh(level) if mesh is None else mesh
+    built = topology(grid, mesh)
     x = _on_nodes(fields, grid).to(torch.float32)  # [B, P, C]
     known = ~torch.isnan(x)
     if measured is not None:
@@ -86,7 +89,9 @@ def sphere_batch(
             raise _misfit("measured", tuple(mask.shape), f"the shape of values, {tuple(fields.shape)}")
         known = known & _on_nodes(mask, grid)
     x, known = (pad(part, (0, 0, 0, built.vertices)) for part in (torch.where(known, x, 0.0), known))  # [B, N, C]
-    settings: dict[str, Setting] = {"level": level, "layout": built.layout, "mesh": built.extent}
+    settings: dict[str, Setting] = {"level": mesh.level, "layout": built.layout, "mesh": built.extent}
+    if isinstance(mesh, RefinedMesh):
+        settings |= {"fine_level": mesh.fine_level, "region": [angle for corner in mesh.region for angle in corner]}
     if variables is not None:
         settings["variables"] = list[Scalar](variables)
     provenance = Provenance(

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from geoembed.errors import EmptyGraphError, ValueRangeError
 from geoembed.graphs.areas import Areas, cell_areas
-from geoembed.graphs.geodesy import SPHERE, displacements, nearest, unit_vectors
+from geoembed.graphs.bipartite import ascending, geometry, join
+from geoembed.graphs.geodesy import SPHERE, unit_vectors
 from geoembed.graphs.icosahedron import IcosahedralMesh, icosahedral_mesh
-from geoembed.graphs.voronoi import voronoi_areas
+from geoembed.graphs.multimesh import chunks
+from geoembed.graphs.refinement import Mesh
+from geoembed.graphs.voronoi import corner_shares
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -57,8 +60,13 @@ def sphere_grid(lat: bytes, lon: bytes, shape: tuple[int, ...], rectilinear: boo
     cyclic, width = 0, len(lam)
     columns = np.arange(width)
     if rectilinear:
-        columns = np.sort(np.unique(lam, return_index=True)[1])
+        columns = np.unique(lam, return_index=True)[1]  # in order of longitude, the first of equal ones
         cyclic = width - len(columns)
+        if len(np.unique(phi)) == len(phi):  # rows are rows: no need to sort all points
+            rows = np.argsort(phi)
+            index = (rows[:, None] * width + columns).ravel()
+            phi, lam = np.repeat(phi[rows], len(columns)), np.tile(lam[columns], len(phi))
+            return SphereGrid(phi.tobytes(), lam.tobytes(), torch.from_numpy(index), cyclic)
         index = (np.arange(len(phi))[:, None] * width + columns).ravel()
         phi, lam = np.repeat(phi, len(columns)), np.tile(lam[columns], len(phi))
     else:
@@ -96,20 +104,27 @@ def grid_areas(grid: SphereGrid) -> Areas:
     return cell_areas(np.clip(_floats(grid.lat), -90.0, 90.0), _floats(grid.lon), lattice)
 
 
-@lru_cache(maxsize=4)
 def mesh_areas(level: int) -> Float:
-    """Areas [10·4^level + 2] sr of the cells around mesh vertices, sum 4π."""
-    mesh = icosahedral_mesh(level)
-    area = voronoi_areas(mesh.vertices, mesh.faces)
+    """Areas [10·4^level + 2] sr of the cells around the vertices of the uniform mesh, sum 4π."""
+    return vertex_areas(icosahedral_mesh(level))
+
+
+@lru_cache(maxsize=4)
+def vertex_areas(mesh: Mesh) -> Float:
+    """Areas [V] sr of the cells around mesh vertices, sum 4π; a hanging vertex has a share of the triangles it is a corner of."""
+    # The twenty faces of the icosahedron are turned into each other: in a uniform mesh, one stands for all.
+    alike = 20 if isinstance(mesh, IcosahedralMesh) else 1
+    shares = np.tile(corner_shares(mesh.vertices, mesh.faces[: len(mesh.faces) // alike]), (alike, 1))
+    area: Float = np.bincount(mesh.faces.ravel(), weights=shares.ravel()).astype(np.float64)
     return area * (SPHERE / float(area.sum()))
 
 
 @dataclass(frozen=True, eq=False)
 class Topology:
-    """Nodes and edges of a grid and a mesh level, without values.
+    """Nodes and edges of a grid and a mesh, without values.
 
     Attributes:
-        key: hash of grid and level.
+        key: hash of grid and mesh.
         points, vertices: numbers of grid nodes P and mesh nodes M.
         layout: how the areas were found, see :class:`geoembed.graphs.areas.Areas`.
         extent: ``sphere``, or ``region`` where the mesh is cut down to the triangles that hold a grid point.
@@ -124,69 +139,60 @@ class Topology:
     fields: dict[str, Tensor]
 
 
-@lru_cache(maxsize=CACHED)
-def topology(grid: SphereGrid, level: int) -> Topology:
-    """The topology of a grid and a mesh level; equal grids give the same object whatever order they came in."""
-    areas = grid_areas(grid)
-    return _topology(grid.lat, grid.lon, areas.area.tobytes(), areas.layout, areas.covers_sphere, level)
+def topology(grid: SphereGrid, mesh: Mesh) -> Topology:
+    """The topology of a grid and a mesh; equal grids give the same object whatever order they came in."""
+    areas = grid_areas(grid)  # no cache by grid before that by content: the one would keep what the other has let go
+    return _topology(grid.lat, grid.lon, areas.content, areas.layout, areas.covers_sphere, mesh)
 
 
 @lru_cache(maxsize=CACHED)
-def _topology(lat: bytes, lon: bytes, area: bytes, layout: str, covers_sphere: bool, level: int) -> Topology:
-    mesh = icosahedral_mesh(level)
+def _topology(lat: bytes, lon: bytes, area: bytes, layout: str, covers_sphere: bool, mesh: Mesh) -> Topology:
     phi, lam = np.clip(_floats(lat), -90.0, 90.0), _floats(lon)
     points = unit_vectors(phi, lam)
-    corners = np.sort(mesh.faces[mesh.locate(_nudged(phi, lam))], axis=1)  # [P, 3]
-    kept = np.arange(len(mesh.vertices)) if covers_sphere else np.unique(corners)
-    place = np.full(len(mesh.vertices), -1)
-    place[kept] = np.arange(len(kept))
-    corners, vertices = place[corners], mesh.vertices[kept]
-    nodes = np.concatenate([points, vertices])
-    edges = [_down(points, vertices, corners), _across(mesh, place, len(points)), _up(corners, len(points))]
-    attributes = [displacements(nodes[source], nodes[target]) for source, target in edges]
+    corners = corners_around(phi, lam, points, mesh)
+    kept, among = np.arange(len(mesh.vertices)), mesh.edge_index
+    if not covers_sphere:
+        kept = np.unique(corners)
+        place = np.full(len(mesh.vertices), -1)
+        place[kept] = np.arange(len(kept))  # monotonic, so targets stay sorted
+        corners, among = place[corners], place[among]
+        among = among[:, (among >= 0).all(axis=0)]
+    vertices = mesh.vertices[kept]
+    joined = join(points, vertices, corners, among)
     fields = {
-        "pos": torch.from_numpy(nodes).float(),
-        "weight": torch.from_numpy(np.concatenate([_floats(area), mesh_areas(level)[kept]])).float(),
+        "pos": torch.from_numpy(np.concatenate([points, vertices])).float(),
+        "weight": torch.from_numpy(np.concatenate([_floats(area), vertex_areas(mesh)[kept]])).float(),
         "node_kind": torch.from_numpy(np.repeat(np.arange(2, dtype=np.int8), [len(points), len(vertices)])),
-        "edge_index": torch.from_numpy(np.concatenate(edges, axis=1)),
-        "edge_kind": torch.from_numpy(np.repeat(np.arange(3, dtype=np.int8), [part.shape[1] for part in edges])),
-        "edge_attr": torch.from_numpy(np.concatenate(attributes)).float(),
+        "edge_index": torch.from_numpy(joined.edge_index),
+        "edge_kind": torch.from_numpy(np.repeat(np.arange(3, dtype=np.int8), joined.sizes)),
+        "edge_attr": torch.from_numpy(geometry(points, vertices, corners, joined)),
     }
-    key = hashlib.sha256(b"%d:%b:%b:%b" % (level, lat, lon, area)).hexdigest()[:16]
+    key = hashlib.sha256(b"%b:%b:%b:%b" % (mesh.name.encode(), lat, lon, area)).hexdigest()[:16]
     return Topology(key, len(points), len(vertices), layout, "sphere" if covers_sphere else "region", fields)
 
 
-def _nudged(lat: Float, lon: Float) -> Float:
+def corners_around(lat: Float, lon: Float, points: Float, mesh: Mesh) -> Int:
+    """The vertices [P, 3], ascending, of the triangle that holds each place, its position in ``points``; see :func:`_nudged`."""
+    return ascending(mesh.faces.take(mesh.locate(_nudged(lat, lon, points)), axis=0))
+
+
+def _nudged(lat: Float, lon: Float, points: Float) -> Float:
     """Positions [P, 3] moved by millimeters off the lines of symmetry of the mesh: toward the equator, then east.
 
     Grid points on an edge, a vertex or a pole of the mesh so belong to one triangle, by a rule that commutes with turns of
     72° and does not depend on rounding. At a pole, longitude says which cell a point stands for; the step is larger there.
     """
-    step = np.where(np.abs(lat) == 90.0, 1e-3, 1e-7)
-    return unit_vectors(np.where(lat > 0, lat - step, lat + step), lon + 1e-6)
-
-
-def _down(points: Float, vertices: Float, corners: Int) -> Int:
-    """Edges [2, E] from grid points to the corners of their triangles; a vertex without any takes its nearest points."""
-    source, target = np.repeat(np.arange(len(points)), 3), corners.ravel()
-    lonely = np.setdiff1d(np.arange(len(vertices)), target)
-    if len(lonely):
-        distance, index = nearest(points, vertices[lonely], min(8, len(points)))
-        tied = distance <= distance[:, :1] + 1e-9  # a choice among equals would break symmetry
-        source, target = np.append(source, index[tied]), np.append(target, np.repeat(lonely, tied.sum(axis=1)))
-    order = np.argsort(target * len(points) + source, kind="stable")
-    return np.stack([source[order], target[order] + len(points)])
-
-
-def _across(mesh: IcosahedralMesh, place: Int, points: int) -> Int:
-    """Edges [2, E] of the multi-mesh among the kept vertices; ``place`` is monotonic, so targets stay sorted."""
-    edges = place[mesh.edge_index]
-    return edges[:, (edges >= 0).all(axis=0)] + points
-
-
-def _up(corners: Int, points: int) -> Int:
-    """Edges [2, 3P] from the corners of each grid point's triangle back to it."""
-    return np.stack([corners.ravel() + points, np.repeat(np.arange(points), 3)])
+    out = np.empty_like(points)
+    (c1, s1), (c2, s2) = ((np.cos(np.radians(step)), np.sin(np.radians(step))) for step in (1e-7, 1e-6))
+    for part in chunks(len(points)):
+        x, y, z = np.ascontiguousarray(points[part].T)
+        radius, down = np.sqrt(x * x + y * y), np.where(lat[part] > 0, s1, -s1)
+        wider = np.divide(radius * c1 + z * down, radius, out=np.zeros_like(radius), where=radius > 0)
+        x, y = x * wider, y * wider
+        out[part, 0], out[part, 1], out[part, 2] = x * c2 - y * s2, x * s2 + y * c2, z * c1 - radius * down
+    polar = np.flatnonzero(np.abs(lat) == 90.0)
+    out[polar] = unit_vectors(lat[polar] - np.copysign(1e-3, lat[polar]), lon[polar] + 1e-6)
+    return out
 
 
 @lru_cache(maxsize=CACHED)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
 from geoembed.graphs.geodesy import nearest, solid_angles
+from geoembed.graphs.multimesh import chunks
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -18,16 +19,26 @@ GAP = 4.0
 def voronoi_areas(points: Float, triangles: Int) -> Float:
     """Solid angles [P] of the Voronoi cells of unit vectors ``points`` [P, 3] from their Delaunay ``triangles`` [T, 3].
 
-    Triangles are counterclockwise seen from outside. In a triangle with circumcenter o, the corners of a side a–b share
-    the signed triangle (a, b, o) in halves: the signs make obtuse triangles come out right, and the cells together cover
-    what the triangles cover.
+    The cells together cover what the triangles cover.
     """
-    a, b, c = np.moveaxis(points[triangles], 1, 0)
-    center = np.cross(b - a, c - a)
-    center /= np.linalg.norm(center, axis=1, keepdims=True)
-    ab, bc, ca = (0.5 * solid_angles(p, q, center) for p, q in ((a, b), (b, c), (c, a)))
-    shares = np.stack([ab + ca, ab + bc, bc + ca], axis=1)
+    shares = corner_shares(points, triangles)
     return np.bincount(triangles.ravel(), weights=shares.ravel(), minlength=len(points)).astype(np.float64)
+
+
+def corner_shares(points: Float, triangles: Int) -> Float:
+    """Solid angles [T, 3] that the cells of their corners have in ``triangles`` [T, 3], counterclockwise seen from outside.
+
+    In a triangle with circumcenter o, the corners of a side a–b share the signed triangle (a, b, o) in halves: the signs make
+    obtuse triangles come out right.
+    """
+    shares = np.empty(triangles.shape)
+    for part in chunks(len(triangles)):
+        a, b, c = np.moveaxis(points[triangles[part]], 1, 0)
+        center = np.cross(b - a, c - a)
+        center /= np.linalg.norm(center, axis=1, keepdims=True)
+        ab, bc, ca = (0.5 * solid_angles(p, q, center) for p, q in ((a, b), (b, c), (c, a)))
+        shares[part] = np.stack([ab + ca, ab + bc, bc + ca], axis=1)
+    return shares
 
 
 def region_areas(points: Float) -> tuple[Float, bool]:

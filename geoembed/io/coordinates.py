@@ -1,4 +1,4 @@
-"""Where the cells of a data set lie: latitudes and longitudes by CF attributes, by name, from a mesh, or from HEALPix.
+"""Where the cells of a data set lie: latitudes and longitudes by CF attributes, by name, from a mesh, a projection, or HEALPix.
 
 CF conventions 1.11, section 4; UGRID 1.0. Data sets are xarray's, undecoded (``decode_cf=False``), so attributes are all here.
 """
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from geoembed.graphs.geodesy import healpix_centers, healpix_nside, lat_lon, unit_vectors
 from geoembed.io.masks import decoded
+from geoembed.io.projections import axes, places
 
 Float = NDArray[np.float64]
 
@@ -81,6 +82,7 @@ def horizontals(dataset: Any) -> list[Horizontal]:
     lats = [name for name, v in variables.items() if _is(name, v, "latitude", _NORTH, _LATITUDE) and name not in bounds]
     lons = [name for name, v in variables.items() if _is(name, v, "longitude", _EAST, _LONGITUDE) and name not in bounds]
     found = [*_pairs(dataset, lats, lons), *_face_centers(dataset)]
+    found += _projected(dataset, [set(grid.dims) for grid in found])
     return sorted(found, key=lambda grid: (-len(grid.dims), grid.rectilinear))
 
 
@@ -94,6 +96,18 @@ def _pairs(dataset: Any, lats: list[str], lons: list[str]) -> Iterator[Horizonta
         for lon in lons:
             if dataset[lat].ndim == dataset[lon].ndim == 1:
                 yield Horizontal((*dataset[lat].dims, *dataset[lon].dims), *_degrees(dataset, lat, lon, False), True, (lat, lon))
+
+
+def _projected(dataset: Any, known: list[set[str]]) -> Iterator[Horizontal]:
+    """Grids in a plane or on a turned sphere that the data set places by a grid mapping alone: dimensions not ``known``."""
+    for mapping, y, x in axes(dataset):
+        if {y, x} in known:
+            continue
+        down, across = (decoded(dataset[name].values, dataset[name].attrs) for name in (y, x))
+        placed = places(dataset[mapping].attrs, across, down, str(dataset[x].attrs.get("units", "")))
+        if placed is not None:
+            lat, lon, note = placed
+            yield Horizontal((y, x), lat, lon, False, (y, x), "", note)
 
 
 def _points(dataset: Any, lat: str, lon: str) -> Horizontal:

@@ -1,9 +1,11 @@
 """The multi-mesh against counts in closed form, an independent construction, and its symmetries."""
 
+import itertools
+
 import numpy as np
 import pytest
 from geoembed.errors import SchemaError, ValueRangeError
-from geoembed.graphs import icosahedron
+from geoembed.graphs import icosahedron, multimesh
 from geoembed.graphs.geodesy import solid_angles, unit_vectors
 from geoembed.graphs.icosahedron import EDGE, icosahedral_mesh
 
@@ -128,13 +130,75 @@ def test_level_out_of_bounds_is_refused_with_advice(level):
         icosahedral_mesh(level)
 
 
-def test_a_mesh_with_a_hole_is_not_handed_out(monkeypatch):
-    refine = icosahedron._refine
+def refined_by_hand(state):
+    """(vertices, faces, edges) of the next level, one edge after the other: every side once, its middle numbered in turn.
 
-    def torn(vertices, faces, edges, sides):
-        vertices, faces, edges, sides = refine(vertices, faces, edges, sides)
-        return vertices, faces[:-1], edges, sides[:-1]
+    Edges of a level are numbered as halves of the edges before (2e, 2e + 1), then three inside each face.
+    """
+    vertices, faces, edges = state
+    number = {frozenset(edge): e for e, edge in enumerate(edges)}
+    middle = [vertices[a] + vertices[b] for a, b in edges]
+    count = len(vertices)
+    halves = [pair for e, (a, b) in enumerate(edges) for pair in ((a, count + e), (count + e, b))]
+    inner, children = [], []
+    for a, b, c in faces:
+        ab, bc, ca = (count + number[frozenset(side)] for side in ((a, b), (b, c), (c, a)))
+        inner += [(ca, ab), (ab, bc), (bc, ca)]
+        children += [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
+    return [*vertices, *(m / np.sqrt(m[0] * m[0] + m[1] * m[1] + m[2] * m[2]) for m in middle)], children, halves + inner
 
-    monkeypatch.setattr(icosahedron, "_refine", torn)
-    with pytest.raises(SchemaError, match="Euler characteristic"):
+
+@pytest.mark.parametrize("level", range(6))
+def test_closed_form_is_what_refining_edge_by_edge_gives_bit_for_bit(level):
+    first = icosahedral_mesh(0)
+    sides = sorted({tuple(sorted(pair)) for face in first.faces.tolist() for pair in itertools.combinations(face, 2)})
+    state = (list(first.vertices), [tuple(face) for face in first.faces.tolist()], sides)
+    hierarchy, every = [state[1]], list(sides)
+    for _ in range(level):
+        state = refined_by_hand(state)
+        hierarchy.append(state[1])
+        every += state[2]
+    mesh = icosahedral_mesh(level)
+    np.testing.assert_array_equal(mesh.vertices, np.array(state[0]))
+    for faces, expected in zip(mesh.hierarchy, hierarchy, strict=True):
+        np.testing.assert_array_equal(faces, np.array(expected))
+    both = sorted({(b, a) for a, b in every} | set(every))  # (target, source)
+    np.testing.assert_array_equal(mesh.edge_index, np.array(both).T[::-1])
+
+
+def test_rows_of_the_edge_list_do_not_depend_on_how_many_are_written_at_a_time(monkeypatch):
+    expected = icosahedral_mesh(4)
+    monkeypatch.setattr(multimesh, "CHUNK", 37)
+    mesh = icosahedron.icosahedral_mesh.__wrapped__(4)
+    np.testing.assert_array_equal(mesh.edge_index, expected.edge_index)
+    np.testing.assert_array_equal(mesh.faces, expected.faces)
+    np.testing.assert_array_equal(mesh.locate(expected.vertices), expected.locate(expected.vertices))
+
+
+def test_finest_mesh_keeps_the_laws_of_the_coarse_ones_with_two_hundred_thousand_points_in_their_triangles():
+    mesh = icosahedral_mesh(7)
+    points = np.random.default_rng(1).normal(size=(200_000, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    a, b, c = np.moveaxis(mesh.vertices[mesh.faces[mesh.locate(points)]], 1, 0)
+    assert min((np.cross(p, q) * points).sum(axis=1).min() for p, q in ((a, b), (b, c), (c, a))) > -1e-15
+
+
+@pytest.mark.parametrize(("name", "fact"), [
+    ("write_children", "sides without a face beyond"), ("write_midpoints", "unit vertices"), ("write_edges", "edges out of order"),
+])
+def test_a_mesh_with_a_hole_is_not_handed_out(monkeypatch, name, fact):
+    write = getattr(multimesh, name)
+
+    def torn(level, *arguments):
+        write(level, *arguments)
+        written = next(array for array in (arguments[-1], arguments[0]) if isinstance(array, np.ndarray))
+        if name == "write_children":
+            written[7] = written[7, [1, 0, 2]]
+        elif name == "write_midpoints":
+            written[20] *= 1.001
+        else:
+            arguments[-2][[0, 1]] = arguments[-2][[1, 0]]
+
+    monkeypatch.setattr(multimesh, name, torn)
+    with pytest.raises(SchemaError, match=rf"{fact}.*Report this"):
         icosahedron.icosahedral_mesh.__wrapped__(1)

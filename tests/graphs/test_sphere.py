@@ -9,6 +9,7 @@ from geoembed.errors import EmptyGraphError, SchemaError, ValueRangeError
 from geoembed.graphs.geodesy import displacements, unit_vectors
 from geoembed.graphs.icosahedron import icosahedral_mesh
 from geoembed.graphs.sphere import mesh_level, node_order, sphere_batch, sphere_graph
+from geoembed.graphs.sphere_topology import CACHED
 from geoembed.schema import GraphBatch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,15 @@ def test_one_field_in_eight_conventions_is_one_graph_bit_for_bit(south_first, ea
     for name in SHARED:
         assert graph[name] is expected[name]
     assert graph.provenance.topology == expected.provenance.topology
+
+
+def test_other_grids_in_between_do_not_part_a_grid_from_its_other_conventions():
+    values = field()
+    for number in range(CACHED + 2):  # the grid in use stays, the others pass
+        expected = sphere_graph(values, lat=LAT, lon=LON, level=1)
+        sphere_graph(values, lat=LAT / (1.1 + number), lon=LON, level=1)
+    graph = sphere_graph(values[:, ::-1], lat=LAT[::-1], lon=LON, level=1)
+    assert all(graph[name] is expected[name] for name in SHARED)
 
 
 def test_a_grid_given_as_points_in_any_order_is_the_same_graph():
