@@ -6,6 +6,7 @@ where its k features have names; a block [n, k, f] of named features is f column
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from geoembed.graphs.blocks import Block
 from geoembed.io.budget import check_budget
+from geoembed.io.column_map import ColumnMap
+from geoembed.io.columns import ArrayColumns
+from geoembed.io.forms.particle_map import MappedParticles
 from geoembed.io.kinematics import MASSES
-from geoembed.io.record import BadRecord, Record
-from geoembed.io.tables import form_of, table_records
+from geoembed.io.record import BadRecord, Record, TableForm
+from geoembed.io.tables import form_of, table_blocks, table_records, works_on_columns
 
-BLOCK, BLOCK_BYTES = 1024, 64 << 20
+BLOCK, BLOCK_BYTES = 4096, 64 << 20
 
 Arrays = Mapping[str, Any]
 """Arrays by name: numpy arrays, or HDF5 datasets, which are read when a block of rows is cut out of them."""
@@ -37,6 +42,7 @@ class ArrayTable:
     arrays: Arrays
     features: Mapping[str, Sequence[str]]
     rows: int
+    form: TableForm | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -45,46 +51,67 @@ class ArrayTable:
 
     def records(self, where: str | PathLike[str], name: str) -> Iterator[Record | BadRecord]:
         """Records of the form that the columns have; :class:`MissingColumnError` where they have none."""
-        form = form_of(self.columns, where)
-        check_budget(where, (1, self._row_bytes()), 1)
+        form = self._form(where)
         if not form.rows:
-            check_budget(where, (self.rows, self._row_bytes()), 1)
             return table_records((self._frame(0, rows) for rows in [self.rows]), form, name)  # read when asked for
+        return table_records(itertools.starmap(self._frame, self._steps()), form, name)
+
+    def blocks(self, where: str | PathLike[str], name: str) -> Iterator[Block | Record | BadRecord]:
+        """The same records in the same order; many at once where the form works on columns."""
+        form = self._form(where)
+        if not works_on_columns(form):
+            return self.records(where, name)
+        return table_blocks((ArrayColumns(self._columns(*bounds), bounds[1] - bounds[0]) for bounds in self._steps()), form, name)
+
+    def _form(self, where: str | PathLike[str]) -> TableForm:
+        form = form_of(self.columns, where, self.form)
+        check_budget(where, (1 if form.rows else self.rows, self._row_bytes()), 1)
+        return form
+
+    def _steps(self) -> Iterator[tuple[int, int]]:
         step = max(1, min(BLOCK, BLOCK_BYTES // max(self._row_bytes(), 1)))
-        return table_records((self._frame(low, min(low + step, self.rows)) for low in range(0, self.rows, step)), form, name)
+        return ((low, min(low + step, self.rows)) for low in range(0, self.rows, step))
 
     def _row_bytes(self) -> int:
         return sum(int(np.prod(array.shape[1:], dtype=np.int64)) * array.dtype.itemsize for array in self.arrays.values())
 
     def _frame(self, low: int, high: int) -> pd.DataFrame:
+        columns = ArrayColumns(self._columns(low, high), high - low)
+        return pd.DataFrame({name: columns.column(name) for name in columns.names})
+
+    def _columns(self, low: int, high: int) -> dict[str, Any]:
         columns: dict[str, Any] = {}
         several = sum(bool(array.dtype.names) for array in self.arrays.values()) > 1
         for name, array in self.arrays.items():
             prefix = f"{name}_" if several and array.dtype.names else ""  # tables of jets and of tracks both have a pt
             for column, values in _spread(name, array[low:high], self.features).items():
                 columns[prefix + column if prefix + column not in columns else f"{name}_{column}"] = values
-        return pd.DataFrame(columns)
+        return columns
 
 
-def array_table(arrays: Arrays, named: Mapping[str, Sequence[str]] | None = None) -> ArrayTable | None:
+def array_table(
+    arrays: Arrays, named: Mapping[str, Sequence[str]] | None = None, columns: ColumnMap | None = None
+) -> ArrayTable | None:
     """The table that these arrays make, or None where none of them can be a column.
 
     The number of rows is the first length that most arrays share (the larger one in a tie); names of features come from
-    ``named``, from text arrays as long as a last axis, or from a known layout (JetNet, EnergyFlow, the jets of hls4ml).
+    ``named``, from text arrays as long as a last axis, or from a known layout (JetNet, EnergyFlow, the jets of hls4ml). A map of
+    ``columns`` names features too, and says what the columns mean.
     """
     arrays = _swath(arrays)
     texts = {name: texts_of(array) for name, array in arrays.items() if _is_text(array)}
-    columns = {name: array for name, array in arrays.items() if len(array.shape) > 0}
-    known = _known_layouts(columns, texts)
-    naming = {} if known else _features(columns, texts)
-    features = known | {name: texts[key] for name, key in naming.items()} | dict(named or {})
-    able = {name: array for name, array in columns.items() if _spread(name, array[0:0], features)}
+    held = {name: array for name, array in arrays.items() if len(array.shape) > 0}
+    known = _known_layouts(held, texts)
+    naming = {} if known else _features(held, texts)
+    features = known | {name: texts[key] for name, key in naming.items()} | dict(named or {}) | dict(columns.features if columns else {})
+    able = {name: array for name, array in held.items() if _spread(name, array[0:0], features)}
     names = {*naming.values(), *_HLS4ML.values()}  # texts that name features are no rows
     lengths = Counter(int(array.shape[0]) for name, array in able.items() if name not in names)
     if not lengths:
         return None
     rows = max(lengths, key=lambda length: (lengths[length], length))
-    return ArrayTable({name: array for name, array in able.items() if array.shape[0] == rows}, features, rows)
+    return ArrayTable({name: array for name, array in able.items() if array.shape[0] == rows}, features, rows,
+                      MappedParticles(columns) if columns else None)
 
 
 def _spread(name: str, block: Any, features: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -100,9 +127,9 @@ def _spread(name: str, block: Any, features: Mapping[str, Sequence[str]]) -> dic
     if block.ndim == 2 and named:
         return {feature: block[:, number] for number, feature in enumerate(named)}
     if block.ndim == 2 and block.dtype.kind in "biuf":
-        return {name: _lists(block)}
+        return {name: block}
     if block.ndim == 3 and named:
-        return {feature: _lists(block[:, :, number]) for number, feature in enumerate(named)}
+        return {feature: block[:, :, number] for number, feature in enumerate(named)}
     return {}
 
 
@@ -133,11 +160,6 @@ def _swath(arrays: Arrays) -> Arrays:
     if not lat or not lon or len(arrays[lat].shape) != 2 or arrays[lat].shape != arrays[lon].shape:
         return arrays
     return {name: _Raveled(array) for name, array in arrays.items() if array.shape == arrays[lat].shape}
-
-
-def _lists(block: Any) -> pd.Series[Any]:
-    """Rows of a matrix as a column of lists; an object column also where it is empty."""
-    return pd.Series(list(block), dtype=object)
 
 
 def _decoded(column: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Formats that ASE reads: XYZ and extended XYZ, ASE trajectories, LAMMPS data and dumps, SHELX/AIRSS .res.
+"""Formats of atomistic simulation: XYZ (:mod:`geoembed.io.extxyz`); through ASE its trajectories, LAMMPS and SHELX/AIRSS .res.
 
 Formats are named, never guessed, and only those are read whose reader evaluates no text and unpickles nothing. What ASE would
 fill in silently is refused: elements of LAMMPS types without masses, symmetry of a .res file.
@@ -18,7 +18,9 @@ from geoembed.errors import EmptyGraphError, GeoembedError, TruncatedFileError, 
 from geoembed.graphs.crystal import crystal_graph
 from geoembed.io.budget import check_budget
 from geoembed.io.extras import require
+from geoembed.io.extxyz import xyz_records
 from geoembed.io.record import BadRecord, Record
+from geoembed.io.sites import Sites
 from geoembed.schema import Graph, Scalar
 
 _TRAJECTORY = b"- of UlmASE-Trajectory"
@@ -31,7 +33,7 @@ _SINGLE = "structure"  # key of the record of a file that holds one; a temporary
 
 
 class AseFormats:
-    """Atoms as ASE reads them; one record a frame. Without a cell the atoms are a molecule."""
+    """Atoms, one record a frame. Without a cell they are a molecule."""
 
     kind, suffixes = "crystal", (".xyz", ".extxyz", ".traj", ".data", ".lmp", ".lammps", ".dump", ".lammpstrj", ".res")
 
@@ -66,35 +68,7 @@ class AseFormats:
 
     def to_graph(self, record: Record) -> Graph:
         """The crystal graph of the atoms."""
-        return crystal_graph(record.payload)
-
-
-def xyz_records(lines: IO[str], where: str) -> Iterator[Record | BadRecord]:
-    """Frames of (extended) XYZ text: a line with N, a comment line, N lines of atoms. A broken frame costs itself only."""
-    extxyz = require("ase.io.extxyz", "materials")
-    frame, number = 0, 0
-    while line := lines.readline():
-        number += 1
-        if not line.strip():
-            continue  # between frames, or after the last
-        frame += 1
-        key, place = f"frame-{frame}", f"{where}: line {number}"
-        word = line.split()[0]
-        if not word.isdecimal() or len(word) > 9:
-            raise UnreadableFileError(where=place, found=repr(line.strip()[:60]), expected=f"the number of atoms of frame {frame}",
-                                      remedy="Correct the number of atoms of the frame before, or that line.")
-        rows = [line, *(row for _, row in zip(range(int(word) + 1), lines, strict=False))]
-        number += len(rows) - 1
-        yield _frame(key, place, rows, int(word), extxyz)
-
-
-def _frame(key: str, place: str, rows: list[str], count: int, extxyz: Any) -> Record | BadRecord:
-    if len(rows) < count + 2:
-        return BadRecord(key, TruncatedFileError(where=place, found=f"{max(len(rows) - 2, 0)} lines of atoms", expected=f"{count}",
-                                                 remedy="Fetch the file again."))
-    # Without a line end the file may have been cut in the middle of the last number.
-    notes: dict[str, Scalar] = {} if rows[-1].endswith("\n") else {"no_line_end_at_the_end": True}
-    return _record(key, place, lambda: next(iter(extxyz.read_xyz(StringIO("".join(rows)), index=slice(0, 1)))), notes)
+        return record.payload.graph() if isinstance(record.payload, Sites) else crystal_graph(record.payload)
 
 
 def _record(key: str, where: str, parse: Callable[[], Any], notes: dict[str, Scalar] | None = None) -> Record | BadRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 from geoembed.errors import EmptyGraphError, GeoembedError, TruncatedFileError, UnreadableFileError
 from geoembed.io.budget import check_budget
-from geoembed.io.cif_block import BlockItems, crystal_of, truncated
+from geoembed.io.cif_block import crystal_of, truncated
+from geoembed.io.cif_items import BlockItems
+from geoembed.io.cif_rows import has_sites
 from geoembed.io.extras import require
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.sites import Sites
 from geoembed.schema import Graph, Scalar
 
 _HEADER = re.compile(r"^[ \t]*data_(\S*)", re.MULTILINE | re.IGNORECASE)
+_NAME = re.compile(r"\S*")
 _TEXT_FIELD = re.compile(r"^;.*?^;", re.MULTILINE | re.DOTALL)
 _ITEM = re.compile(  # a loop with its columns, or one tag; then every line up to the next of either
     r"^[ \t]*(?:loop_\s+(_\S+)\s+(?:_\S+\s+)*|(_\S+))(?:(?!^[ \t]*(?:_|loop_)).*(?:\n|\Z))*", re.MULTILINE | re.IGNORECASE
@@ -40,8 +44,10 @@ class Cif:
 
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """One record a block that has atom sites, in file order."""
-        check_budget(path, (path.stat().st_size,), 16)  # text, its copies and its tokens
-        yield from cif_records(path.read_bytes().decode("utf-8", "replace"), str(path))
+        with open(path, "rb") as file:
+            check_budget(path, (os.fstat(file.fileno()).st_size,), 16)  # text, its copies and its tokens
+            text = file.read().decode("utf-8", "replace")
+        yield from cif_records(text, str(path))
 
     def to_graph(self, record: Record) -> Graph:
         """The crystal graph of the sites of the cell."""
@@ -51,7 +57,8 @@ class Cif:
 
 def cif_records(text: str, where: str) -> Iterator[Record | BadRecord]:
     """Records of the text of a CIF, one a block with atom sites; raises :class:`EmptyGraphError` where there is none."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     notes: dict[str, Scalar] = {}
     if not text.isascii():
         notes["non_ascii_replaced"] = sum(not letter.isascii() for letter in text)
@@ -71,7 +78,16 @@ def cif_records(text: str, where: str) -> Iterator[Record | BadRecord]:
 
 def _blocks(text: str, where: str) -> list[tuple[str, int]]:
     """(name, offset) of each block header outside text fields."""
-    headers = [(match.group(1), match.start()) for match in _HEADER.finditer(text)]
+    headers: list[tuple[str, int]] = []
+    lower = text.lower()
+    place = lower.find("data_")
+    while place >= 0:
+        start = text.rfind("\n", 0, place) + 1
+        if not text[start:place].strip(" \t"):
+            name = _NAME.match(text, place + 5)
+            headers.append((name.group() if name else "", start))
+        end = lower.find("\n", place)
+        place = lower.find("data_", end) if end >= 0 else -1  # one a line: only blanks stand before a heading
     if len(headers) > 1:
         fields = [(match.start(), match.end()) for match in _TEXT_FIELD.finditer(text)]
         headers = [header for header in headers if not any(start < header[1] < end for start, end in fields)]
@@ -87,10 +103,10 @@ def _record(name: str, text: str, line: int, notes: dict[str, Scalar], where: st
     if not _STRUCTURE.search(text):
         return None
     try:
-        block = _parse(text, line, notes, where)
-        if not BlockItems(block).has_sites():
+        items = BlockItems(_parse(text, line, notes, where))
+        if not has_sites(items):
             return None
-        sites, found = crystal_of(block, where)
+        sites, found = crystal_of(items, where)
         notes |= found
         if not text.endswith("\n"):  # the end of the file, and perhaps not where it was meant to end
             notes["no_line_end_at_the_end"] = True

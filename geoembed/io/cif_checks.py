@@ -32,6 +32,8 @@ _PART = re.compile(r"\s*(\d*\.?\d+)(?:\(\d+\))?\s*([A-Z][a-z]?)(?:\d*[+-])?\s*")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _TERM = re.compile(r"([+-]?)(?:([xyz])|(\d{1,8}(?:\.\d{0,12})?|\.\d{1,12})(?:/(\d{1,4}))?)")
 _FORMULA = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
+_PLAIN_FORMULA = re.compile(r"(?:[A-Z][a-z]?[0-9]* ?)+")  # of nearly every file
+_PLAIN_PART = re.compile(r"([A-Z][a-z]?)([0-9]*)")
 _GROUPS = frozenset({"CN", "CO", "HO", "HS", "NH", "NO", "PO"})
 _NO_ATOM = frozenset({"Wat", "Cg", "Ct", "Du", "Dum", "Xx"})  # water, ring centroids, dummies: labels that only look like atoms
 
@@ -158,6 +160,12 @@ def formula_counts(text: str) -> dict[str, float] | None:
     counts: defaultdict[str, float] = defaultdict(float)
     if len(text) > 2000:
         return None
+    if _PLAIN_FORMULA.fullmatch(text):
+        for symbol, amount in _PLAIN_PART.findall(text):
+            if symbol not in NUMBERS:
+                return None
+            counts["H" if symbol in "DT" else symbol] += float(amount or 1)
+        return dict(counts) if sum(counts.values()) > 0 else None
     for word in text.replace(",", " ").split():
         place = 0
         while place < len(word):

@@ -233,7 +233,8 @@ def _check_last_line(path: Path, layout: _Layout) -> None:
     """Raise :class:`TruncatedFileError` where the file ends inside a row."""
     if _ends_with_newline(path):
         return
-    above, newline, last = _tail(path, 1 << 20).decode("utf-8", "replace").rpartition("\n")
+    tail = _tail(path, 1 << 20).decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")  # old files end lines with CR alone
+    above, newline, last = tail.rpartition("\n")
     if last.startswith(_COMMENT) or (not newline and path.stat().st_size > 1 << 20):
         return
     width = len(_fields(last, layout.separator))

@@ -21,6 +21,7 @@ from geoembed.io.damage import damage
 from geoembed.io.fields import Channel, field_record, level_name
 from geoembed.io.labels import level_values, record_labels, single_label
 from geoembed.io.masks import unpack
+from geoembed.io.projections import MAPPINGS
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.units import conversion
 from geoembed.schema import Scalar
@@ -94,6 +95,11 @@ def _nothing(dataset: Any, lost: list[str], where: str | PathLike[str]) -> Geoem
             where=where, found=f"no field among {', '.join(map(str, list(dataset.variables)[:12]))}",
             expected="a numeric variable on a grid", remedy="This is a mesh or index file: add it to the file of its fields.")
     shown = "; ".join(f"{name} ({', '.join(f'{dim} {dataset.sizes[dim]}' for dim in dataset[name].dims)})" for name in lost[:6])
+    if mappings := sorted({str(v.attrs["grid_mapping_name"]) for v in dataset.variables.values() if "grid_mapping_name" in v.attrs}):
+        return MissingFieldError(
+            where=where, found=f"fields on the grid mapping {', '.join(mappings)}: {shown}",
+            expected=f"two-dimensional latitudes and longitudes, or one of {', '.join(MAPPINGS)} with all its numbers and its two axes",
+            remedy="Add latitudes and longitudes of the cells to the file (for example with pyproj), or complete the mapping.")
     return MissingFieldError(
         where=where, found=f"fields without coordinates: {shown}", expected="latitudes and longitudes of their cells",
         remedy="They lie in another file, that of the mesh or grid: merge both into one file (xarray.merge), then read that.",

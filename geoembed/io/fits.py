@@ -11,10 +11,12 @@ from typing import Any
 from geoembed.errors import EmptyGraphError, GeoembedError, MissingColumnError, UnreadableFileError
 from geoembed.io.extras import require
 from geoembed.io.fits_headers import Hdu, quiet, read_headers
-from geoembed.io.fits_images import is_companion, pictures, stacks
+from geoembed.io.fits_images import pictures, stacks
+from geoembed.io.fits_masks import attached, is_companion
+from geoembed.io.fits_pixels import is_pixel_table, optimal_aperture, pixel_frame
 from geoembed.io.fits_snana import is_head, pair_records, refuse_photometry
 from geoembed.io.fits_spectra import axis_records, families, family_records, has_wavelengths, is_axis
-from geoembed.io.fits_tables import column_names, images_in_cells, redshift_of, table_records
+from geoembed.io.fits_tables import column_names, light_curves, redshift_of, table_records
 from geoembed.io.fits_tiles import check_tiles
 from geoembed.io.opener import local_file
 from geoembed.io.record import BadRecord, Record
@@ -30,10 +32,12 @@ class Fits:
 
     - Images (2-D, or cubes of at most 16 planes; tile-compressed too) are patch grids of patch 4, one record an HDU; HDUs of
       equal shape and different FILTER are the bands of one record. An image with a side over 512 pixels is cut into tiles
-      of 256 × 256 pixels, one record each. NaN and BLANK are unmeasured. Weight maps, masks and errors are left out.
+      of 256 × 256 pixels, one record each. NaN and BLANK are unmeasured, as is what a mask (not 0), a weight or inverse variance
+      (0) or an error (not positive) of the same file excludes. The place on the sky (WCS) goes into the notes.
     - Images of one axis with wavelengths in the header (linear, log10, SDSS COEFF0), or FLUX beside WAVELENGTH, are spectra.
     - Tables are given to the forms: SDSS ``spec`` files, Kepler and TESS light curves (flagged samples are dropped and
-      counted), and pairs of SNANA tables, of which the HEAD file is opened.
+      counted), and pairs of SNANA tables, of which the HEAD file is opened. Target pixel files are summed over the optimal
+      aperture of the mission.
 
     HDUs that mean nothing here are named in the notes of the records; a file without any other raises
     :class:`EmptyGraphError` with the reason for each. All arrays are native copies; nothing of the file stays open.
@@ -100,16 +104,34 @@ def _plan(path: Path, opened: Any, hdus: list[Hdu]) -> tuple[list[Source], list[
     images = [hdu for hdu in hdus if hdu.kind in ("image", "compressed") and hdu.shape]
     sources, left_out = _image_sources(path, opened, images, hdus)
     for hdu in hdus:
-        if hdu.kind == "table":
+        if hdu.kind == "table" and is_pixel_table(hdu):
+            chosen = optimal_aperture(path, opened, hdus)
+            if chosen is None:
+                left_out.append(f"{hdu.name}: a target pixel file without an optimal aperture (sum its fluxes over one to a light curve)")
+            else:
+                sources.append((hdu.name, _pixel_records(path, opened, hdu, hdus[0], chosen)))
+        elif hdu.kind == "table":
             try:
                 form = form_of(column_names(hdu), f"{path} [{hdu.name}]")
             except MissingColumnError as error:
-                left_out.append(f"{hdu.name}: {images_in_cells(hdu) or f'no form for the columns {error.found}'}")
+                left_out.append(f"{hdu.name}: no form for the columns {error.found}")
                 continue
             sources.append((hdu.name, table_records(path, opened, hdu, hdus, form)))
         elif hdu.kind not in ("image", "compressed"):
             left_out.append(f"{hdu.name}: XTENSION {hdu.kind}")
     return sources, left_out
+
+
+def _pixel_records(path: Path, opened: Any, hdu: Hdu, primary: Hdu, chosen: Any) -> Iterator[Record | BadRecord]:
+    """The light curve of a target pixel file, summed over the aperture that the mission chose."""
+    table = pixel_frame(path, opened, hdu, chosen)
+    if table is None:
+        raise UnreadableFileError(
+            where=f"{path} [{hdu.name}]", found="pixels of another shape than APERTURE", expected=f"images of {list(chosen.shape)}",
+            remedy="Fetch the file again.",
+        )
+    for record in light_curves(table, hdu, primary):
+        yield record if isinstance(record, BadRecord) else replace(record, notes={**record.notes, "aperture_pixels": int(chosen.sum())})
 
 
 def _image_sources(path: Path, opened: Any, images: list[Hdu], hdus: list[Hdu]) -> tuple[list[Source], list[str]]:
@@ -119,18 +141,22 @@ def _image_sources(path: Path, opened: Any, images: list[Hdu], hdus: list[Hdu]) 
     members = {hdu.index for family in together for hdu in family.values()}
     rows: list[Hdu] = []
     pictured: list[Hdu] = []
+    companions: list[Hdu] = []
     for hdu in (hdu for hdu in images if hdu.index not in members):
         if together:  # CONTINUUM, MASK, RESOLUTION …
             left_out.append(f"{hdu.name}: an image beside a spectrum")
         elif is_companion(hdu, path.name):
-            left_out.append(f"{hdu.name}: a weight, mask or error image")
+            companions.append(hdu)
         else:
             (rows if is_axis(hdu) else pictured).append(hdu)
     if pictured:  # a row without wavelengths beside a picture is a calibration of it; alone it is a spectrum that lacks them
         left_out += [f"{hdu.name}: a row without wavelengths" for hdu in rows if not has_wavelengths(hdu)]
         rows = [hdu for hdu in rows if has_wavelengths(hdu)]
+    known = attached(pictured, companions)
+    used = {hdu.index for attachments in known.values() for hdu in attachments}
+    left_out += [f"{hdu.name}: a weight, mask or error image" for hdu in companions if hdu.index not in used]
     redshift = redshift_of(path, opened, hdus) if together or rows else None
     sources: list[Source] = [(family["flux"].name, family_records(path, opened, family, redshift)) for family in together]
     sources += [(hdu.name, axis_records(path, opened, hdu, redshift)) for hdu in rows]
-    sources += [(stack[0].name, pictures(path, opened, stack, hdus[0])) for stack in stacks(pictured)]
+    sources += [(stack[0].name, pictures(path, opened, stack, hdus[0], known)) for stack in stacks(pictured)]
     return sources, left_out

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from geoembed.errors import ValueRangeError
 from geoembed.graphs.grid import grid_graph
 from geoembed.io.budget import check_budget
 from geoembed.io.fits_headers import Hdu, quiet
+from geoembed.io.fits_masks import good_pixels, mask_notes, sky_notes
 from geoembed.io.record import Record
-from geoembed.schema import Graph
+from geoembed.schema import Graph, Scalar
 
 PATCH = 4
 """Pixels a side of a patch."""
@@ -27,33 +27,20 @@ WHOLE, TILE = 512, 256
 BANDS = 16
 """Planes of a cube that are bands of one picture; more are a spectral cube."""
 
-_COMPANIONS = frozenset({
-    "APERTURE", "BKG", "BPM", "CON", "CONTEXT", "COVERAGE", "CTX", "DQ", "DQMASK", "ERR", "ERROR", "EXPMAP", "EXPOSURE", "FLAG",
-    "FLAGS", "INVVAR", "IVAR", "MASK", "QUALITY", "RMS", "SAMP", "SIGMA", "STD", "STDDEV", "TIME", "UNCERT", "VAR", "VARIANCE",
-    "WEIGHT", "WHT", "WTMAP",
-})
-"""Words of an EXTNAME or product type that say: not the sky, but what is known about an image of it."""
-
-_PRODUCTS = re.compile(r"_oo[wd]_|[._-](wht|weight|wt|ivar|invvar|rms|mask|flag|var|unc)([._-]|$)", re.IGNORECASE)
 _HUGE = 1e30  # default fills that no BLANK declares
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels [C, H, W] float32 (NaN: not measured) and the names of the C bands, empty where unknown."""
+    """Pixels [C, H, W] float32 (NaN: not measured), which of them [C, H, W] are good, and the names of the C bands or nothing."""
 
     pixels: npt.NDArray[np.float32]
+    good: npt.NDArray[np.bool_]
     bands: tuple[str, ...]
 
     def to_graph(self) -> Graph:
         """The patch grid."""
-        return grid_graph(self.pixels, patch=PATCH, bands=self.bands or None, modality="galaxy")
-
-
-def is_companion(hdu: Hdu, file: str) -> bool:
-    """Whether an image is a weight map, a mask or an error, by its name, product type or the file's name."""
-    text = " ".join(hdu.text(key) for key in ("EXTNAME", "PRODTYPE", "EXTTYPE", "IMAGETYP"))
-    return bool(set(re.split(r"[^A-Z]+", text.upper())) & _COMPANIONS) or bool(_PRODUCTS.search(file))
+        return grid_graph(self.pixels, patch=PATCH, mask=self.good, bands=self.bands or None, modality="galaxy")
 
 
 def stacks(hdus: list[Hdu]) -> list[list[Hdu]]:
@@ -65,9 +52,10 @@ def stacks(hdus: list[Hdu]) -> list[list[Hdu]]:
     return [[hdu] for hdu in hdus]
 
 
-def pictures(path: Path, opened: Any, stack: list[Hdu], primary: Hdu) -> Iterator[Record]:
+def pictures(path: Path, opened: Any, stack: list[Hdu], primary: Hdu, known: Mapping[int, list[Hdu]]) -> Iterator[Record]:
     """Each tile of a stack as a record with a :class:`Picture`; tiles are read from the file one at a time.
 
+    ``known``: masks, weights and errors of each image, by its index; pixels that one of them excludes are not measured.
     Raises :class:`ValueRangeError` for cubes of more than :data:`BANDS` planes and for pixels beyond 1e30.
     """
     *planes, height, width = _planes(stack[0])
@@ -83,9 +71,25 @@ def pictures(path: Path, opened: Any, stack: list[Hdu], primary: Hdu) -> Iterato
     for rows in _spans(height, cut):
         for columns in _spans(width, cut):
             check_budget(where, (len(stack), *planes, rows.stop - rows.start, columns.stop - columns.start), 12)
-            tile = np.concatenate([_read(path, opened, hdu, rows, columns) for hdu in stack])
+            tile, good, notes = _tile(path, opened, stack, known, rows, columns)
+            notes |= sky_notes(opened, stack[0], (rows.start + rows.stop - 1) / 2, (columns.start + columns.stop - 1) / 2)
             key = f"{name}[{rows.start}:{rows.stop},{columns.start}:{columns.stop}]" if cut else name
-            yield Record(key, Picture(tile, bands))
+            yield Record(key, Picture(tile, good, bands), notes)
+
+
+def _tile(
+    path: Path, opened: Any, stack: list[Hdu], known: Mapping[int, list[Hdu]], rows: slice, columns: slice
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], dict[str, Scalar]]:
+    """(pixels [C, h, w] of a part of a stack, which of them are good, notes of what was masked)."""
+    parts, masks, names, masked = [], [], dict[str, None](), 0
+    for hdu in stack:
+        good, by = good_pixels(path, opened, known.get(hdu.index, []), rows, columns)
+        part = _read(path, opened, hdu, rows, columns, good)
+        masked += int((np.isfinite(part) & ~good).sum())
+        names |= dict.fromkeys(by)
+        parts.append(part)
+        masks.append(np.broadcast_to(good, part.shape))
+    return np.concatenate(parts), np.concatenate(masks), mask_notes(masked, names)
 
 
 def _planes(hdu: Hdu) -> tuple[int, ...]:
@@ -108,8 +112,13 @@ def _spans(side: int, cut: bool) -> list[slice]:
     return [slice(start, start + TILE) for start in starts]
 
 
-def _read(path: Path, opened: Any, hdu: Hdu, rows: slice, columns: slice) -> npt.NDArray[np.float32]:
-    """Pixels [C, h, w] of a part of an image: scaled, BLANK as NaN, a native copy that holds no part of the file."""
+def _read(
+    path: Path, opened: Any, hdu: Hdu, rows: slice, columns: slice, good: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float32]:
+    """Pixels [C, h, w] of a part of an image: scaled, BLANK as NaN, a native copy that holds no part of the file.
+
+    Values beyond 1e30 are refused where ``good`` [h, w].
+    """
     lead = len(hdu.shape) - len(_planes(hdu))
     index = (*([0] * lead), *([slice(None)] * (len(_planes(hdu)) - 2)), rows, columns)
     with quiet(path), np.errstate(all="ignore"):
@@ -117,7 +126,7 @@ def _read(path: Path, opened: Any, hdu: Hdu, rows: slice, columns: slice) -> npt
         if part.shape[-2:] != (rows.stop - rows.start, columns.stop - columns.start):
             raise ValueError(f"shape {part.shape} where {hdu.shape} is declared")
         pixels = np.array(part.reshape(-1, *part.shape[-2:]), dtype=np.float32, order="C")
-    wild = np.isfinite(part) & (np.abs(part) > _HUGE)
+    wild = np.isfinite(part) & (np.abs(part) > _HUGE) & good
     if wild.any():
         raise ValueRangeError(
             where=f"{path} [{hdu.name}]", found=f"{part[wild][0]:g} in {int(wild.sum())} pixels",

@@ -19,7 +19,8 @@ from geoembed.io.forms.cells import texts
 from geoembed.io.forms.light_curves import LightCurveTable
 from geoembed.io.opener import local_file
 from geoembed.io.record import BadRecord, Record
-from geoembed.io.snana import check_filters
+from geoembed.io.snana_filters import filter_meanings, renamed
+from geoembed.schema import Scalar
 
 
 def is_head(hdu: Hdu) -> bool:
@@ -42,7 +43,8 @@ def refuse_photometry(path: Path, hdus: list[Hdu]) -> None:
 def pair_records(path: Path, opened: Any, head: Hdu, primary: Hdu) -> Iterator[Record | BadRecord]:
     """One record a supernova of a HEAD table; :class:`UnreadableFileError` where the PHOT file is not beside it."""
     partner = _partner(path, primary)
-    check_filters(primary.text("SURVEY"), primary.text("FILTERS"), str(path))
+    survey = primary.text("SURVEY")
+    meanings = filter_meanings(survey, primary.text("FILTERS"), str(path))
     heads = frame(path, opened, head)
     names = texts(heads["SNID"]).tolist()
     with local_file(partner) as local:
@@ -56,6 +58,10 @@ def pair_records(path: Path, opened: Any, head: Hdu, primary: Hdu) -> Iterator[R
         return
     rows = np.concatenate([np.arange(first[row] - 1, last[row]) for row in np.flatnonzero(legal).tolist()])
     table = photometry.iloc[rows].assign(object_id=owner).reset_index(drop=True)
+    replaced: dict[str, Scalar] = {}
+    for column in (column for column in ("FLT", "BAND") if meanings and column in table):
+        table[column], codes = renamed(texts(table[column]), meanings, str(path), survey)
+        replaced = {"filter_codes_replaced": codes} if codes else {}
     counts = dict(zip(*np.unique(owner, return_counts=True), strict=True))
     declared = heads["NOBS"].to_numpy() if "NOBS" in heads else np.full(len(heads), -1)
     for record in LightCurveTable().records(table, 0, path.stem):
@@ -65,7 +71,7 @@ def pair_records(path: Path, opened: Any, head: Hdu, primary: Hdu) -> Iterator[R
             continue
         odd = declared[row] not in (-1, counts[row])
         notes = {"nobs_mismatch": f"NOBS {declared[row]}, {counts[row]} rows"} if odd else {}
-        yield replace(record, key=names[row], notes={**notes, **record.notes})
+        yield replace(record, key=names[row], notes={**replaced, **notes, **record.notes})
 
 
 def _partner(path: Path, primary: Hdu) -> Path:

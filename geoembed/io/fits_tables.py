@@ -49,13 +49,6 @@ def _usable(hdu: Hdu, index: int) -> bool:
     return hdu.number("NAXIS2") == 1 and "," not in hdu.text(f"TDIM{index}")
 
 
-def images_in_cells(hdu: Hdu) -> str:
-    """What to say of a table of small images (a target pixel file of Kepler or TESS); empty of any other."""
-    fields = int(hdu.number("TFIELDS") or 0)
-    cubes = [i for i in range(1, fields + 1) if hdu.text(f"TTYPE{i}").upper() == "FLUX" and "," in hdu.text(f"TDIM{i}")]
-    return "a target pixel file, whose fluxes are images (sum them over an aperture to a light curve)" if cubes else ""
-
-
 def _repeat(form: str) -> tuple[int, str]:
     """Count and letter of a TFORM: "110E" is (110, "E")."""
     digits = form[: len(form) - len(form.lstrip("0123456789"))]
@@ -94,7 +87,7 @@ def table_records(path: Path, opened: Any, hdu: Hdu, hdus: list[Hdu], form: Tabl
     """Records of a table of a known form, with what the headers and the other tables add."""
     table = frame(path, opened, hdu)
     if isinstance(form, LightCurveTable):
-        yield from _light_curves(table, hdu, hdus[0])
+        yield from light_curves(table, hdu, hdus[0])
     elif isinstance(form, SpectrumTable):
         redshift = redshift_of(path, opened, hdus)
         for record in form.records(table, 0, hdu.name):
@@ -106,7 +99,7 @@ def table_records(path: Path, opened: Any, hdu: Hdu, hdus: list[Hdu], form: Tabl
         yield from form_records([table], form, hdu.name)
 
 
-def _light_curves(table: pd.DataFrame, hdu: Hdu, primary: Hdu) -> Iterator[Record | BadRecord]:
+def light_curves(table: pd.DataFrame, hdu: Hdu, primary: Hdu) -> Iterator[Record | BadRecord]:
     """Light curves, without the samples that the mission flags, in days and in the mission's passband."""
     notes: dict[str, Scalar] = {}
     names = [str(name) for name in table.columns]

@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from math import ceil, prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from geoembed.errors import BudgetError, MissingColumnError, TruncatedFileError, UnreadableFileError, UnsafeFileError
+from geoembed.graphs.blocks import Block
 from geoembed.io.arrays import ArrayTable, array_table, texts_of
 from geoembed.io.budget import check_budget
+from geoembed.io.column_map import ColumnMap
 from geoembed.io.damage import check_ratio, damage
 from geoembed.io.extras import require
-from geoembed.io.lhe import final_state
+from geoembed.io.hdf5_events import Group, event_records, les_houches
 from geoembed.io.record import BadRecord, Record
+from geoembed.io.strain_files import strain_records, strain_series
 from geoembed.schema import Graph
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MOST_OBJECTS = 100_000
-EVENTS = 1024
-
-
-@dataclass
-class _Group:
-    """Datasets of one group by name, and names of features that attributes give."""
-
-    name: str
-    arrays: dict[str, Any] = field(default_factory=dict)
-    named: dict[str, list[str]] = field(default_factory=dict)
+I = TypeVar("I")  # noqa: E741 — an item: a record, or a block of them
 
 
 class Hdf5:
     """Tables in HDF5: each group (or compound dataset) whose columns have a meaning is read, in file order.
 
     Understood: vectors of equal length; compound datasets; matrices and padded blocks [n, k, f] with names of features
-    (hls4ml jets, JetNet); frames of pandas; Les Houches events (Höche et al. 2019). Links to other files are never followed.
+    (hls4ml jets, JetNet); frames of pandas; Les Houches events (Höche et al. 2019); gravitational-wave strain. Links to other
+    files are never followed.
     """
 
     kind = "table"
     suffixes: tuple[str, ...] = (".h5", ".hdf5", ".hdf", ".he5")
+
+    def __init__(self, columns: ColumnMap | None = None) -> None:
+        self.columns = columns
+
+    def mapped(self, columns: ColumnMap) -> Hdf5:
+        """This reader for datasets that a map names."""
+        return Hdf5(columns)
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By the signature, at the start or behind a user block; netCDF-4 files, which are HDF5 inside, are left to theirs."""
@@ -50,20 +51,35 @@ class Hdf5:
 
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """Records of each table; keys of rows are prefixed by the group's name where a file has several tables."""
-        h5py = require("h5py", "particles")
-        with _opened(h5py, path) as file:
-            with damage(path, "readable HDF5 objects"):
-                groups = _groups(h5py, file, path)
-            events = _les_houches(groups)
-            if events is not None:
-                yield from _event_records(*events, path)
-                return
-            yield from _table_records(groups, path)
+        return _items(path, ArrayTable.records, self.columns)
+
+    def blocks(self, path: Path) -> Iterator[Block | Record | BadRecord]:
+        """The same records in the same order; many at once where the form of a table works on columns."""
+        return _items(path, ArrayTable.blocks, self.columns)
 
     def to_graph(self, record: Record) -> Graph:
         """The graph that the form of the table makes of the record."""
         graph: Graph = record.payload.to_graph()
         return graph
+
+
+def _items(path: Path, take: Callable[[ArrayTable, str, str], Iterator[I]], columns: ColumnMap | None) -> Iterator[I | Record | BadRecord]:
+    h5py = require("h5py", "particles")
+    with _opened(h5py, path) as file:
+        with damage(path, "readable HDF5 objects"):
+            groups = _groups(h5py, file, path)
+        named = {f"{group.name}/{key}".lstrip("/"): array for group in groups for key, array in group.arrays.items()}
+        if columns is not None:
+            yield from _table_records(groups, path, take, columns)
+            return
+        if strain := strain_series(named, path):
+            yield from strain_records(strain, path)
+            return
+        events = les_houches(groups)
+        if events is not None:
+            yield from event_records(*events, path)
+            return
+        yield from _table_records(groups, path, take, columns)
 
 
 def _opened(h5py: Any, path: Path) -> Any:
@@ -77,9 +93,9 @@ def _opened(h5py: Any, path: Path) -> Any:
                                   remedy="Fetch or write the file again.") from error
 
 
-def _groups(h5py: Any, file: Any, path: Path) -> list[_Group]:
+def _groups(h5py: Any, file: Any, path: Path) -> list[Group]:
     """Every group with datasets, depth first in order of names; each object once, whatever links lead to it."""
-    found: list[_Group] = []
+    found: list[Group] = []
     stack, seen, objects = [("", file)], set(), 0
     while stack:
         name, node = stack.pop()
@@ -87,7 +103,7 @@ def _groups(h5py: Any, file: Any, path: Path) -> list[_Group]:
         if address in seen:
             continue
         seen.add(address)
-        group = _Group(name)
+        group = Group(name)
         inner: list[tuple[str, Any]] = []
         for key in sorted(node):
             objects += 1
@@ -101,7 +117,7 @@ def _groups(h5py: Any, file: Any, path: Path) -> list[_Group]:
     return found
 
 
-def _add(h5py: Any, group: _Group, inner: list[tuple[str, Any]], key: str, node: Any, path: Path) -> None:
+def _add(h5py: Any, group: Group, inner: list[tuple[str, Any]], key: str, node: Any, path: Path) -> None:
     """Take one link of a group: a dataset into ``group``, a group into ``inner``; a link within the file is reached otherwise."""
     shown = f"{group.name}/{key}".lstrip("/").encode("utf-8", "replace").decode()
     link = node.get(key, getlink=True)
@@ -167,17 +183,19 @@ def _checked(array: Any, where: str) -> None:
                                  remedy="The writer was interrupted: write the file again (missing chunks would read as zeros).")
 
 
-def _table_records(groups: list[_Group], path: Path) -> Iterator[Record | BadRecord]:
-    """Records of every group whose columns have a form; MissingColumnError with all that was found where none has."""
-    readable: list[tuple[str, Iterator[Record | BadRecord]]] = []
+def _table_records(
+    groups: list[Group], path: Path, take: Callable[[ArrayTable, str, str], Iterator[I]], columns: ColumnMap | None
+) -> Iterator[I | Record | BadRecord]:
+    """What ``take`` gives of every group whose columns have a form; MissingColumnError with all that was found where none has."""
+    readable: list[tuple[str, Iterator[I]]] = []
     expected: object = "datasets of equal length"
     for group in groups:
         try:
             with damage(path, "readable HDF5 data"):
-                table = _table(group)
+                table = _table(group, columns)
                 if table is None:
                     continue
-                rows = table.records(f"{path} [{group.name or '/'}]", group.name.rpartition("/")[2] or path.stem)
+                rows = take(table, f"{path} [{group.name or '/'}]", group.name.rpartition("/")[2] or path.stem)
         except MissingColumnError as error:
             expected = error.expected
             continue
@@ -190,7 +208,7 @@ def _table_records(groups: list[_Group], path: Path) -> Iterator[Record | BadRec
         yield from _prefixed(records, f"{name}/" if len(readable) > 1 else "", path)
 
 
-def _table(group: _Group) -> ArrayTable | None:
+def _table(group: Group, columns: ColumnMap | None = None) -> ArrayTable | None:
     """The table of a group; blocks of a frame that pandas wrote (``block0_values`` beside ``block0_items``) get their names."""
     named, arrays = dict(group.named), dict(group.arrays)
     for key, items in group.arrays.items():
@@ -199,10 +217,15 @@ def _table(group: _Group) -> ArrayTable | None:
             named[block] = texts_of(items[:])
             del arrays[key]
             arrays.pop("axis0", None)  # the names of all columns
-    return array_table(arrays, named)
+    return array_table(arrays, named, columns)
 
 
-def _prefixed(records: Iterator[Record | BadRecord], prefix: str, path: Path) -> Iterator[Record | BadRecord]:
+def _named(item: I, prefix: str) -> I:
+    """A block under the prefix of its group; anything else as it is."""
+    return cast(I, item.named(prefix=prefix)) if isinstance(item, Block) else item
+
+
+def _prefixed(records: Iterator[I], prefix: str, path: Path) -> Iterator[I | Record | BadRecord]:
     while True:
         with damage(path, "readable HDF5 data"):
             record = next(records, None)
@@ -210,63 +233,14 @@ def _prefixed(records: Iterator[Record | BadRecord], prefix: str, path: Path) ->
             return
         if isinstance(record, BadRecord):
             yield BadRecord(prefix + record.key, record.error)
-        else:
+        elif isinstance(record, Record):
             yield Record(prefix + record.key, record.payload, record.notes)
+        else:
+            yield _named(record, prefix)
 
 
-def _listing(groups: list[_Group]) -> str:
+def _listing(groups: list[Group]) -> str:
     """What a file holds, for a message: the first datasets with type and shape."""
     rows = [f"{group.name}/{key} {array.dtype.str if not array.dtype.names else list(array.dtype.names)} {list(array.shape)}"
             for group in groups for key, array in group.arrays.items()]
     return ("; ".join(rows[:8]) + (f"; … {len(rows) - 8} more" if len(rows) > 8 else "")) or "no dataset"
-
-
-def _les_houches(groups: list[_Group]) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
-    """Columns of events and of particles, as groups of vectors or as matrices with names; None where the file has no such."""
-    by_name = {group.name: group.arrays for group in groups}
-    root = next((group for group in groups if group.name == ""), _Group(""))
-    for events, particles in (("event", "particle"), ("events", "particles")):
-        pair = by_name.get(events) or _split_columns(root, events), by_name.get(particles) or _split_columns(root, particles)
-        if {"nparticles", "start"} <= pair[0].keys() and {"id", "status", "px", "py", "pz", "e"} <= pair[1].keys():
-            return pair
-    return None
-
-
-def _split_columns(root: _Group, name: str) -> dict[str, Any]:
-    if name not in root.named or root.arrays[name].ndim != 2:
-        return {}
-    return {column: _Column(root.arrays[name], number) for number, column in enumerate(root.named[name])}
-
-
-@dataclass(frozen=True)
-class _Column:
-    """One column of a matrix dataset, read where it is sliced."""
-
-    matrix: Any
-    number: int
-
-    def __len__(self) -> int:
-        return int(self.matrix.shape[0])
-
-    def __getitem__(self, rows: slice) -> Any:
-        return self.matrix[rows, self.number]
-
-
-def _event_records(events: Mapping[str, Any], particles: Mapping[str, Any], path: Path) -> Iterator[Record | BadRecord]:
-    """Les Houches events in blocks; events must lie one after the other among the particles."""
-    with damage(path, "readable HDF5 data"):
-        counts = np.asarray(events["nparticles"][:], np.int64)
-        starts = np.asarray(events["start"][:], np.int64)
-    ends = np.cumsum(counts)
-    last, there = int(ends[-1:].sum()), len(particles["px"])
-    if (counts < 0).any() or (starts != ends - counts).any() or last > there:
-        raise TruncatedFileError(where=path, found=f"events that end at particle {last}", remedy="Write the file again.",
-                                 expected=f"events one after the other, within {there} particles")
-    for low in range(0, len(counts), EVENTS):
-        part = counts[low : low + EVENTS]
-        span = slice(int(starts[low]), int(ends[low + len(part) - 1]))
-        check_budget(path, (span.stop - span.start, 6), 8)
-        with damage(path, "readable HDF5 data"):
-            columns = {name: np.asarray(particles[name][span], np.float64) for name in ("id", "status", "px", "py", "pz", "e")}
-        for row, (payload, notes) in enumerate(final_state(columns, part)):
-            yield Record(str(low + row), payload, notes)

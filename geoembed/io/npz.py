@@ -6,6 +6,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -13,8 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from geoembed.errors import MissingColumnError, TruncatedFileError, UnreadableFileError, UnsafeFileError
-from geoembed.io.arrays import array_table
+from geoembed.graphs.blocks import Block
+from geoembed.io.arrays import ArrayTable, array_table
 from geoembed.io.budget import check_budget
+from geoembed.io.column_map import ColumnMap
 from geoembed.io.damage import damage
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.tables import TableRecord
@@ -34,6 +37,13 @@ class Npz:
     kind = "table"
     suffixes: tuple[str, ...] = (".npz", ".npy")
 
+    def __init__(self, columns: ColumnMap | None = None) -> None:
+        self.columns = columns
+
+    def mapped(self, columns: ColumnMap) -> Npz:
+        """This reader for arrays that a map names."""
+        return Npz(columns)
+
     def can_open(self, head: bytes, name: str) -> bool:
         """By the magic of an array, or of a zip archive whose first member is one."""
         member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
@@ -41,25 +51,45 @@ class Npz:
 
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """Records of the form that the arrays have."""
-        with open(path, "rb") as file:
-            single = file.read(len(MAGIC)) == MAGIC
-        arrays = {"array": _single(path)} if single else _archive(path)
-        table = array_table(arrays)
-        found = "; ".join(f"{name} {array.dtype.str} {list(array.shape)}" for name, array in list(arrays.items())[:12])
-        if table is None:
-            raise MissingColumnError(where=path, found=found or "no array", expected="arrays of equal first length, by name",
-                                     remedy="Save each column under its name: np.savez(file, pt=…, eta=…, phi=…).")
-        try:
+        table, found = _table(path, self.columns)
+        with _named(path, found):
             records = table.records(path, path.stem)
-        except MissingColumnError as error:
-            raise MissingColumnError(where=path, found=found, expected=error.expected,
-                                     remedy="Rename the arrays, or add an array of names as long as the last axis.") from error
         yield from records
+
+    def blocks(self, path: Path) -> Iterator[Block | Record | BadRecord]:
+        """The same records in the same order; many at once where the form works on columns."""
+        table, found = _table(path, self.columns)
+        with _named(path, found):
+            blocks = table.blocks(path, path.stem)
+        yield from blocks
 
     def to_graph(self, record: Record) -> Graph:
         """The graph that the table's form makes of the record."""
         payload: TableRecord = record.payload
         return payload.to_graph()
+
+
+def _table(path: Path, columns: ColumnMap | None) -> tuple[ArrayTable, str]:
+    """The table that the arrays of a file make, and what they are in words."""
+    with open(path, "rb") as file:
+        single = file.read(len(MAGIC)) == MAGIC
+    arrays = {"array": _single(path)} if single else _archive(path)
+    table = array_table(arrays, columns=columns)
+    found = "; ".join(f"{name} {array.dtype.str} {list(array.shape)}" for name, array in list(arrays.items())[:12])
+    if table is None:
+        raise MissingColumnError(where=path, found=found or "no array", expected="arrays of equal first length, by name",
+                                 remedy="Save each column under its name: np.savez(file, pt=…, eta=…, phi=…).")
+    return table, found
+
+
+@contextmanager
+def _named(path: Path, found: str) -> Iterator[None]:
+    """Name arrays, not columns, where no form fits."""
+    try:
+        yield
+    except MissingColumnError as error:
+        raise MissingColumnError(where=path, found=found, expected=error.expected,
+                                 remedy="Rename the arrays, or add an array of names as long as the last axis.") from error
 
 
 def _single(path: Path) -> Any:

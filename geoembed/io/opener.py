@@ -20,6 +20,7 @@ from geoembed.errors import BudgetError, TruncatedFileError, UnreadableFileError
 from geoembed.io.budget import LIMIT, RATIO
 
 HEAD = 4096
+_LONGEST_NAME = 200  # bytes; file systems take 255
 _FREE = 64 << 20  # the ratio of a stream counts only beyond this: short repetitive files compress well and harm nobody
 _MAGIC = {b"\x1f\x8b": (".gz", ".bgz"), b"BZh": (".bz2",), b"\xfd7zXZ\x00": (".xz",)}
 
@@ -35,11 +36,28 @@ def plain_name(source: str) -> str:
     >>> plain_name("runs/A.FASTA.gz")
     'a.fasta'
     """
-    name = os.path.basename(source.rstrip("/")).lower()
-    for suffixes in _MAGIC.values():
-        for suffix in suffixes:
-            name = name.removesuffix(suffix)
+    return _uncompressed(os.path.basename(source.rstrip("/"))).lower()
+
+
+def _uncompressed(name: str) -> str:
+    for suffix in (suffix for suffixes in _MAGIC.values() for suffix in suffixes):
+        if name.lower().endswith(suffix):
+            name = name[: -len(suffix)]
     return name
+
+
+def safe_name(name: str) -> str:
+    """A file name for a spooled copy: letters, digits and a few marks of ``name``, no folder, not hidden, not too long.
+
+    >>> safe_name("../M 31|é.fits"), safe_name(".."), safe_name("x" * 300 + ".HEAD.FITS")[-12:]
+    ('M 31_é.fits', 'spooled', 'xx.HEAD.FITS')
+    """
+    last = name.replace("\\", "/").rpartition("/")[2]
+    kept = "".join(letter if letter.isalnum() or letter in " -_+=.,@()[]#" else "_" for letter in last)
+    while len(kept.encode()) > _LONGEST_NAME:
+        kept = kept[1:]
+    kept = kept.strip().lstrip(".")
+    return kept or "spooled"
 
 
 @contextmanager
@@ -120,9 +138,8 @@ def local_file(source: str | Path) -> Iterator[Path]:
         if not magic.startswith(tuple(_MAGIC)):
             yield path
             return
-    suffix = Path(plain_name(text)).suffix  # from the caller's path, cut to its last suffix: no name from inside a file
     with tempfile.TemporaryDirectory(prefix="geoembed-") as folder:
-        spool = Path(folder) / f"spooled{suffix}"
+        spool = Path(folder) / safe_name(_uncompressed(os.path.basename(text.rstrip("/"))))
         with open_stream(text) as stream, open(spool, "wb") as file:
             size = 0
             while block := stream.read(1 << 20):

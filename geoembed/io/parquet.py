@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoembed.errors import UnreadableFileError
+from geoembed.graphs.blocks import Block
+from geoembed.io.arrow_columns import ArrowColumns
 from geoembed.io.budget import check_budget
+from geoembed.io.column_map import ColumnMap
 from geoembed.io.damage import check_ratio, damage
+from geoembed.io.forms.particle_map import MappedParticles
 from geoembed.io.parquet_footer import MAGIC, chunk_sizes
-from geoembed.io.record import BadRecord, Record
-from geoembed.io.tables import TableRecord, form_of, table_records
+from geoembed.io.record import BadRecord, Record, TableForm
+from geoembed.io.tables import TableRecord, form_of, table_blocks, table_records, works_on_columns
 from geoembed.schema import Graph
 
-BLOCK = 1024
+BLOCK = 4096
 """Rows that are decoded at a time where one row is one record …"""
 
 BLOCK_BYTES = 64 << 20
@@ -36,38 +41,66 @@ class Parquet:
     kind = "table"
     suffixes: tuple[str, ...] = (".parquet", ".pq", ".parq")
 
+    def __init__(self, form: TableForm | None = None) -> None:
+        self.form = form
+
+    def mapped(self, columns: ColumnMap) -> Parquet:
+        """This reader for tables whose columns a map names."""
+        return Parquet(MappedParticles(columns))
+
     def can_open(self, head: bytes, name: str) -> bool:
         """By the magic bytes ``PAR1``."""
         return head.startswith(MAGIC)
 
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """Records of the form that the columns have; a table of 0 rows gives none."""
-        decoded = _checked_size(path)
-        with damage(path, "a Parquet footer", pa.ArrowException):
-            # Strings as dictionaries: a million equal texts stay one text in memory
-            with pq.ParquetFile(path) as plain:
-                texts = _texts(plain.metadata)
-            file = pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True)
-        with file:
-            names = _flat_names(file.schema_arrow)
-            repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-            if repeated:
-                raise UnreadableFileError(where=path, found=f"several columns called {repeated}", expected="one column a name",
-                                          remedy="Rename the columns: which of them is meant cannot be told.")
-            form = form_of(names, path)
+        with _opened(path) as (file, decoded):
+            form = form_of(_flat_names(file.schema_arrow), path, self.form)
+            frames: Iterator[pd.DataFrame]
             if form.rows:
-                # Smaller blocks where rows are wide: images beside the particles must not fill the memory
-                width = decoded // max(file.metadata.num_rows, 1)
-                blocks = _blocks(path, file, max(1, min(BLOCK, BLOCK_BYTES // max(width, 1))))
+                frames = map(_frame, _batches(path, file, _step(file, decoded)))
             else:
                 check_budget(path, (decoded,), 1)
-                blocks = _whole(path, file)
-            yield from table_records(blocks, form, path.stem)
+                frames = _whole(path, file)
+            yield from table_records(frames, form, path.stem)
+
+    def blocks(self, path: Path) -> Iterator[Block | Record | BadRecord]:
+        """The same records in the same order; many at once where the form works on columns."""
+        with _opened(path) as (file, decoded):
+            form = form_of(_flat_names(file.schema_arrow), path, self.form)
+            if works_on_columns(form):
+                batches = _batches(path, file, _step(file, decoded))
+                yield from table_blocks((ArrowColumns(_unnested(batch), _frame) for batch in batches), form, path.stem)
+                return
+        yield from self.records(path)
 
     def to_graph(self, record: Record) -> Graph:
         """The graph that the table's form makes of the record."""
         payload: TableRecord = record.payload
         return payload.to_graph()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[pq.ParquetFile, int]]:
+    """The file, and the bytes of all its values once decoded; after the checks that need no value."""
+    decoded = _checked_size(path)
+    with damage(path, "a Parquet footer", pa.ArrowException):
+        # Strings as dictionaries: a million equal texts stay one text in memory
+        with pq.ParquetFile(path) as plain:
+            texts = _texts(plain.metadata)
+        file = pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True)
+    with file:
+        repeated = sorted(name for name, count in Counter(_flat_names(file.schema_arrow)).items() if count > 1)
+        if repeated:
+            raise UnreadableFileError(where=path, found=f"several columns called {repeated}", expected="one column a name",
+                                      remedy="Rename the columns: which of them is meant cannot be told.")
+        yield file, decoded
+
+
+def _step(file: pq.ParquetFile, decoded: int) -> int:
+    """Rows of a block; fewer where rows are wide: images beside the particles must not fill the memory."""
+    width = decoded // max(file.metadata.num_rows, 1)
+    return max(1, min(BLOCK, BLOCK_BYTES // max(int(width), 1)))
 
 
 def _checked_size(path: Path) -> int:
@@ -91,15 +124,14 @@ def _whole(path: Path, file: pq.ParquetFile) -> Iterator[pd.DataFrame]:
     yield from frames[:1]  # one batch after combining, none where the table has no rows
 
 
-def _blocks(path: Path, file: pq.ParquetFile, rows: int) -> Iterator[pd.DataFrame]:
+def _batches(path: Path, file: pq.ParquetFile, rows: int) -> Iterator[pa.RecordBatch]:
     batches = file.iter_batches(rows, use_threads=False)
     while True:
         with damage(path, "readable pages", pa.ArrowException):
             batch = next(batches, None)
-            if batch is None:
-                return
-            frame = _frame(batch)
-        yield frame
+        if batch is None:
+            return
+        yield batch
 
 
 def _frame(batch: pa.RecordBatch) -> pd.DataFrame:

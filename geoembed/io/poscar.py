@@ -6,10 +6,12 @@ vectors, symbols, counts, an optional line *Selective dynamics*, *Direct* or *Ca
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from geoembed.errors import (
     ValueRangeError,
 )
 from geoembed.io.budget import check_budget
-from geoembed.io.cif_checks import NUMBERS
+from geoembed.io.poscar_symbols import of_potcar, symbols_of_atoms
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.sites import Array, Ints, Sites, atomic_numbers
 from geoembed.schema import Graph, Scalar
@@ -34,7 +36,6 @@ _VECTOR = rf"[ \t]*{_REAL}[ \t]+{_REAL}[ \t]+{_REAL}[^\n]*\n"
 _HEAD = re.compile(rf"\A[^\n]*\n[ \t]*{_REAL}[^\n]*\n(?:{_VECTOR}){{3}}[ \t]*(?:[A-Z][a-z]?\b|\d+\b)")
 _MODE = re.compile(r"^[ \t]*(?:direct|cart|selective|k|c|d|s)", re.MULTILINE | re.IGNORECASE)
 _GLUED = re.compile(r"(?<=\d)-(?=[\d.])")
-_LABEL = re.compile(r"[#!]?([A-Z][a-z]?)\d*")
 _MAX_ATOMS_LINE = 1 << 16
 
 
@@ -56,7 +57,7 @@ class Poscar:
         """One record a file, or a configuration of an XDATCAR."""
         check_budget(path, (path.stat().st_size,), 1)
         with open(path, encoding="utf-8", errors="replace") as lines:
-            yield from poscar_records(lines, str(path), "structure")
+            yield from poscar_records(lines, str(path), "structure", path.with_name("POTCAR"))
 
     def to_graph(self, record: Record) -> Graph:
         """The crystal graph of the cell."""
@@ -79,13 +80,18 @@ class _Header:
 class _Lines(Iterator[str]):
     """Lines, their number, and one step back."""
 
-    def __init__(self, lines: Iterator[str], where: str) -> None:
-        self._lines, self.where, self.number, self._again = lines, where, 0, ""
+    def __init__(self, lines: Iterator[str], where: str, potcar: Path | None = None) -> None:
+        self._lines, self.where, self._potcar, self.number, self._again = lines, where, potcar, 0, ""
 
     def __next__(self) -> str:
         line, self._again = self._again or next(self._lines), ""
         self.number += 1
         return line
+
+    @cached_property
+    def potcar(self) -> list[str]:
+        """Elements of the POTCAR beside the file."""
+        return of_potcar(self._potcar)
 
     def back(self, line: str) -> None:
         """Give ``line`` again at the next step."""
@@ -97,7 +103,14 @@ class _Lines(Iterator[str]):
         if line is None:
             raise TruncatedFileError(where=f"{self.where}: line {self.number + 1}", found="the end of the file", expected=what,
                                      remedy="Fetch the file again, or write it again to the end.")
-        return re.split(r"[#!]", line, maxsplit=1)[0].rstrip() + "\n"
+        return line.partition("#")[0].partition("!")[0].rstrip() + "\n"
+
+    def take(self, count: int) -> list[str]:
+        """The next lines, up to ``count`` of them."""
+        rows = [self._again] if self._again and count else []
+        rows += islice(self._lines, count - len(rows))
+        self._again, self.number = "" if count else self._again, self.number + len(rows)
+        return rows
 
     def error(self, found: str, expected: str) -> UnreadableFileError:
         """An error about the line that was read last."""
@@ -105,9 +118,12 @@ class _Lines(Iterator[str]):
                                    remedy="Correct that line.")
 
 
-def poscar_records(lines: Iterator[str], where: str, name: str) -> Iterator[Record | BadRecord]:
-    """Records of the lines of a POSCAR (its key is ``name``) or XDATCAR (keys ``configuration-1`` …)."""
-    source = _Lines(iter(lines), where)
+def poscar_records(lines: Iterator[str], where: str, name: str, potcar: Path | None = None) -> Iterator[Record | BadRecord]:
+    """Records of the lines of a POSCAR (its key is ``name``) or XDATCAR (keys ``configuration-1`` …).
+
+    ``potcar`` may exist and is asked for the elements where the lines do not name them.
+    """
+    source = _Lines(iter(lines), where, potcar)
     header = _header(source, source.need("a comment"))
     index, mode = 1, next(source, "")
     while index == 1 or mode:
@@ -131,14 +147,14 @@ def _header(lines: _Lines, comment: str) -> _Header:
     scale = _reals(lines, lines.need("the scaling factor").split(), "one or three scaling factors")
     if len(scale) not in (1, 3):
         raise lines.error(f"{len(scale)} scaling factors", "one or three")
-    cell = np.stack([_vector(lines) for _ in range(3)])
+    cell = np.array([_vector(lines) for _ in range(3)])
     if len(scale) == 1 and scale[0] < 0:
         volume = abs(float(np.linalg.det(cell)))
         if volume == 0:
             raise ValueRangeError(where=f"{lines.where}: lattice vectors", found="a cell of volume 0",
                                   expected="three independent vectors", remedy="Correct the lattice vectors.")
-        scale = np.cbrt(-scale / volume)
-    factor = np.broadcast_to(scale, 3)
+        scale = [math.cbrt(-scale[0] / volume)]
+    factor = np.array(scale if len(scale) == 3 else scale * 3)
     symbols: list[str] = []
     line = lines.need("symbols or counts")
     while not line.split()[:1] or not line.split()[0].isdecimal():
@@ -155,7 +171,7 @@ def _header(lines: _Lines, comment: str) -> _Header:
     return _Header(cell * factor, factor, counts, symbols, comment)
 
 
-def _vector(lines: _Lines) -> Array:
+def _vector(lines: _Lines) -> list[float]:
     words = lines.need("a lattice vector").split()
     if len(words) < 3:
         raise lines.error(" ".join(words), "three components")
@@ -170,13 +186,13 @@ def _counts(lines: _Lines, words: list[str]) -> list[int]:
     return counts
 
 
-def _reals(lines: _Lines, words: list[str], expected: str) -> Array:
+def _reals(lines: _Lines, words: list[str], expected: str) -> list[float]:
     """Finite numbers; Fortran's ``1.0D0`` is read."""
     try:
-        values = np.array([float(word.replace("D", "e").replace("d", "e")) for word in words])
+        values = [float(word.replace("D", "e").replace("d", "e")) for word in words]
     except ValueError as error:
         raise lines.error(" ".join(words), expected) from error
-    if not len(values) or not np.isfinite(values).all():
+    if not values or not all(map(math.isfinite, values)):
         raise ValueRangeError(where=f"{lines.where}: line {lines.number}", found=" ".join(words) or "an empty line",
                               expected=expected, remedy="Correct the number.")
     return values
@@ -188,7 +204,7 @@ def _configuration(lines: _Lines, header: _Header, mode: str, key: str) -> Recor
     if selective:
         mode = lines.need("Direct or Cartesian")
     start, count = lines.number, sum(header.counts)
-    rows = [line for _, line in zip(range(count), lines, strict=False)]  # range first: zip must not take a line too many
+    rows = lines.take(count)
     notes = dict(header.notes)
     try:
         if not count:
@@ -198,7 +214,8 @@ def _configuration(lines: _Lines, header: _Header, mode: str, key: str) -> Recor
                                      remedy="Fetch the file again, or write it again to the end.")
         if not rows[-1].endswith("\n"):  # the end of the file, perhaps in the middle of a number
             notes["no_line_end_at_the_end"] = True
-        words = [_split(row, notes) for row in rows]
+        glued = _GLUED.search("".join(rows)) is not None
+        words = [_split(row, notes) if glued else row.split() for row in rows]
         coordinates = _coordinates(lines, words, start)
         numbers = _numbers(lines, header, [row[6 if selective else 3 :] for row in words], notes)  # the flag F is no fluorine
     except GeoembedError as error:
@@ -234,17 +251,14 @@ def _coordinates(lines: _Lines, words: list[list[str]], start: int) -> Array:
 
 
 def _numbers(lines: _Lines, header: _Header, after: list[list[str]], notes: dict[str, Scalar]) -> Ints:
-    """Atomic numbers: of the symbols line; without one (VASP 4) of the labels ``after`` the coordinates, else of the comment."""
-    symbols = header.symbols
-    if not symbols:
-        ends = [match.group(1) if (match := _LABEL.fullmatch("".join(row))) else "" for row in after]  # Na, or "# Na1"
-        if all(end in NUMBERS for end in ends):
-            notes["symbols_from_line_ends"] = True
-            return atomic_numbers(ends, notes, lines.where)
-        symbols = header.comment.split()
-        if len(symbols) != len(header.counts) or any(symbol not in NUMBERS for symbol in symbols):
-            raise UnknownNameError(where=f"{lines.where}: elements", found="counts of atoms without symbols (VASP 4)",
-                                   expected="a line of element symbols before the counts", remedy="Add that line.")
-        notes["symbols_from_comment"] = True
-    species = [symbol for symbol, count in zip(symbols, header.counts, strict=True) for _ in range(count)]
+    """Atomic numbers: of the symbols line; without one (VASP 4) from where else they are written down."""
+    if header.symbols:
+        species = [symbol for symbol, count in zip(header.symbols, header.counts, strict=True) for _ in range(count)]
+        return atomic_numbers(species, notes, lines.where)
+    species, note = symbols_of_atoms(header.counts, after, lines.potcar, header.comment)
+    if not species:
+        raise UnknownNameError(where=f"{lines.where}: elements", found="counts of atoms without symbols (VASP 4)",
+                               expected="a line of element symbols before the counts, or a POTCAR beside the file",
+                               remedy="Add that line.")
+    notes[note] = True
     return atomic_numbers(species, notes, lines.where)

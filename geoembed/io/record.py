@@ -53,6 +53,20 @@ class BadRecord:
 
 
 @runtime_checkable
+class Joint(Protocol):
+    """A payload whose graph can be built together with those of others of its class, in one search for all."""
+
+    @property
+    def size(self) -> int:
+        """Nodes of the graph."""
+        ...
+
+    def graphs(self, payloads: Sequence[Any]) -> list[Graph]:
+        """The graphs of some payloads, this one among them, as ``to_graph`` gives them; raises where one is refused."""
+        ...
+
+
+@runtime_checkable
 class Reader(Protocol):
     """A file format. Thin: a well-kept library parses, a builder of :mod:`geoembed.graphs` makes the graph.
 

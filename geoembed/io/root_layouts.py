@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from geoembed.io.column_map import ColumnMap
 from geoembed.io.forms.particles import list_columns
 from geoembed.io.kinematics import by_prefix, is_kinematic
 
@@ -48,11 +49,22 @@ class Layout:
     collections: tuple[Collection, ...]
     modality: str = "event"
     notes: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
 
     @property
     def branches(self) -> set[str]:
         """Names of all branches to be read."""
-        return {branch for collection in self.collections for branch in collection.branches.values()}
+        return {*self.labels, *(branch for collection in self.collections for branch in collection.branches.values())}
+
+
+def mapped_layout(types: Mapping[str, str], columns: ColumnMap) -> Layout | None:
+    """The layout that a map names, in a tree with these branches; None where one is missing, no list, or a label is one."""
+    lists = {name for name, kind in types.items() if JAGGED.fullmatch(kind.strip())}
+    if not set(columns.columns.values()) <= lists or not set(columns.labels) <= types.keys() - lists:
+        return None
+    flow = columns.columns.get("pdg", "").lower().startswith("pfcands_")
+    notes = {} if columns.unit == "GeV" else {"momenta_in": columns.unit}
+    return Layout((Collection(columns.named, unit=columns.scale, recode=FORWARD if flow else {}),), columns.modality, notes, columns.labels)
 
 
 def layout_of(types: Mapping[str, str]) -> Layout | None:

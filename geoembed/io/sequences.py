@@ -21,6 +21,7 @@ _BLANKS = str.maketrans("", "", " \t\r\n\v\f")
 _PROTEIN = frozenset("EFILPQZXJO*")
 _FASTQ = re.compile(rb"@[^\r\n]*\r?\n[A-Za-z.*\- \t\r\n]*\r?\n?\+")
 _COMMENTS = re.compile(rb"\A(?:\xef\xbb\xbf)?(?:[ \t]*(?:[#;][^\r\n]*)?[\r\n]+)*")
+_LINEAGE = re.compile(r"[dk]__[^;|\s]*(?:;[pcofgst]__[^;|\s]*)+")  # as UNITE and Greengenes write it; a label
 _LONGEST = LIMIT // 256  # letters; a chain graph with its edges takes some 256 bytes a base
 _LONGEST_LINE = 1 << 26
 
@@ -92,9 +93,10 @@ def _records(path: Path) -> Iterator[Record | BadRecord]:
                 yield BadRecord(key, entry.error)
                 continue
             record = nucleotide_record(key, entry.letters, f"{path}: record {number} ({key}, line {entry.line})")
-            if entry.cut and isinstance(record, Record):
-                record = Record(key, record.payload, {**record.notes, "no_line_end_at_the_end": True})
-            yield record
+            labels: dict[str, Scalar] = {"no_line_end_at_the_end": True} if entry.cut else {}
+            if lineage := _LINEAGE.search(entry.title):
+                labels["lineage"] = ",".join(rank[3:] for rank in lineage[0].split(";"))
+            yield Record(key, record.payload, {**record.notes, **labels}) if labels and isinstance(record, Record) else record
         if not found:
             raise EmptyGraphError(where=path, found="no sequence", expected="at least one", remedy="Leave the file out.")
 

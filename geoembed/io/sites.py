@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoembed.errors import UnknownNameError, ValueRangeError
-from geoembed.graphs.crystal import crystal_graph
+from geoembed.graphs.crystal import graphs_of_sites
+from geoembed.graphs.crystal_sites import Sites as CheckedSites
+from geoembed.graphs.crystal_sites import sites_of
 from geoembed.io.cif_checks import NUMBERS
 from geoembed.schema import Graph, Scalar
 
@@ -37,12 +39,22 @@ class Sites:
     node: Ints | None = None
     occupancy: Array | None = None
 
+    @property
+    def size(self) -> int:
+        """Number of sites."""
+        return len(self.coordinates)
+
     def graph(self) -> Graph:
         """The crystal graph of these sites."""
+        return graphs_of_sites([self._checked()])[0]
+
+    def graphs(self, payloads: Sequence[Any]) -> list[Graph]:
+        """The crystal graphs of some payloads; one search for neighbors for all."""
+        return graphs_of_sites([payload._checked() for payload in payloads])
+
+    def _checked(self) -> CheckedSites:
         place: dict[str, Any] = {"positions" if self.cartesian else "frac_coords": self.coordinates}
-        return crystal_graph(
-            numbers=self.numbers, cell=self.cell, pbc=self.pbc, token_node=self.node, occupancy=self.occupancy, **place
-        )
+        return sites_of(numbers=self.numbers, cell=self.cell, pbc=self.pbc, token_node=self.node, occupancy=self.occupancy, **place)
 
     def composition(self) -> Counter[int]:
         """Atoms in the cell by atomic number."""

@@ -13,20 +13,21 @@ from geoembed.errors import (
     EmptyGraphError,
     GeoembedError,
     TruncatedFileError,
-    UnknownNameError,
     UnreadableFileError,
     ValueRangeError,
 )
-from geoembed.graphs.passbands import PASSBANDS, passband_index
 from geoembed.io.budget import check_budget
 from geoembed.io.forms.light_curves import LightCurve, LightCurveTable
 from geoembed.io.record import BadRecord, Record
+from geoembed.io.snana_filters import filter_meanings, renamed
 from geoembed.schema import Graph, Scalar
 
 _KEYS = re.compile(rb"^\s*(SURVEY|SNID|FILTERS|NOBS|NVAR|VARLIST|OBS|PHOTOMETRY_VERSION|LIBID|DECL|PIXSIZE):", re.M)
 _LIBRARY = re.compile(rb"^\s*(BEGIN LIBGEN|LIBID:)", re.M)
 _ROWS = ("OBS", "EPOCH")  # EPOCH: before 2010
-_SHARED = ("SURVEY", "FILTERS")
+_FILTERS_COMMENT = "FILTERS#"
+_SHARED = ("SURVEY", "FILTERS", _FILTERS_COMMENT)
+_BAND = ("flt", "band")
 _PHOTOMETRY = frozenset({"mjd", "flt", "band", "fluxcal", "fluxcalerr", "mag", "magerr", "mag_err"})
 
 
@@ -91,7 +92,8 @@ def _blocks(path: Path) -> Iterator[_Block]:
     block = _Block()
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            key, colon, value = line.partition("#")[0].partition(":")
+            line, _, comment = line.partition("#")
+            key, colon, value = line.partition(":")
             key = key.strip()
             if not colon or not key or " " in key:
                 continue
@@ -104,6 +106,8 @@ def _blocks(path: Path) -> Iterator[_Block]:
                     yield block
                     block = _Block({shared: block.header[shared] for shared in _SHARED if shared in block.header})
                 block.header[key] = value.strip()
+                if key == "FILTERS":
+                    block.header[_FILTERS_COMMENT] = comment.strip()
     if block.rows or "SNID" in block.header:
         yield block
 
@@ -112,7 +116,12 @@ def _record(block: _Block, path: Path) -> Record:
     key = block.key or path.stem
     where = f"{path} [{key}]"
     table, notes = _table(block, where)
-    check_filters(block.header.get("SURVEY", ""), block.header.get("FILTERS", ""), where)
+    survey = block.header.get("SURVEY", "")
+    meanings = filter_meanings(survey, block.header.get("FILTERS", ""), where, block.header.get(_FILTERS_COMMENT, ""))
+    for column in (column for column in table.columns if meanings and column.lower() in _BAND):
+        table[column], replaced = renamed(table[column], meanings, where, survey)
+        if replaced:
+            notes["filter_codes_replaced"] = replaced
     for found in LightCurveTable().records(table, 0, key):
         if isinstance(found, BadRecord):
             raise found.error
@@ -125,17 +134,24 @@ def _table(block: _Block, where: str) -> tuple[pd.DataFrame, dict[str, Scalar]]:
     tokens = [row.split() for row in block.rows]
     notes = _count_notes(block, where)
     names = block.header.get("VARLIST", "").split()
-    lower = {name.lower() for name in names}
-    if "mjd" not in lower or not lower & {"fluxcal", "mag"}:
-        raise UnreadableFileError(
-            where=where, found=f"VARLIST: {' '.join(names) or 'absent'}", expected="MJD with FLUXCAL or MAG",
-            remedy="Give a light-curve file with its VARLIST line.",
-        )
     widths = {len(row) for row in tokens} or {len(names)}
     width = len(names)
     if len(widths) == 1 and min(widths) < width and block.header.get("NVAR", "").split()[:1] == [str(min(widths))]:
         width = min(widths)  # VARLIST names a column that NVAR and the rows do not have
         notes["varlist_without_values"] = " ".join(names[width:])
+    lower = {name.lower() for name in names[:width]}
+    if twice := next((name for name in names[:width] if names[:width].count(name) > 1 and name.lower() in _PHOTOMETRY), ""):
+        raise UnreadableFileError(where=where, found=f"{twice} twice in VARLIST", expected="one column of that name",
+                                  remedy="Correct the VARLIST line.")
+    if "mjd" not in lower or not lower & {"fluxcal", "mag"}:
+        raise UnreadableFileError(
+            where=where, found=f"VARLIST: {' '.join(names[:width]) or 'absent'}", expected="MJD with FLUXCAL or MAG",
+            remedy="Give a light-curve file with its VARLIST line.",
+        )
+    if min(widths) >= width < max(widths) and block.header.get("NVAR", "").split()[:1] == [str(width)]:
+        # SNANA reads as many values of a row as VARLIST names; some releases write a zero point behind them
+        notes["values_beyond_varlist"] = sum(len(row) > width for row in tokens)
+        tokens, widths = [row[:width] for row in tokens], {width}
     if widths != {width}:
         odd = next(number for number, row in enumerate(tokens) if len(row) != width)
         if odd == len(tokens) - 1 and not block.ended:
@@ -161,25 +177,3 @@ def _count_notes(block: _Block, where: str) -> dict[str, Scalar]:
 
 def _truncated(where: str, found: str, expected: str) -> TruncatedFileError:
     return TruncatedFileError(where=where, found=found, expected=expected, remedy="Fetch the file again.")
-
-
-def check_filters(survey: str, filters: str, where: str) -> None:
-    """Refuse letters that a survey gives meanings of its own: in a combined survey, "g" may stand for B of another telescope.
-
-    Raises :class:`UnknownNameError` where one of the FILTERS is no usual passband, or a combined survey lists none.
-    """
-    filters = (filters.split() or [""])[0]
-    own = ""
-    for letter in filters:
-        try:
-            passband_index(letter)
-        except UnknownNameError:
-            own = letter
-            break
-    if own or ("(" in survey and not filters):
-        codes = f" ({own!r} of {filters!r})" if own else ""
-        raise UnknownNameError(
-            where=where, found=f"filter codes of the survey {survey or '?'} itself{codes}",
-            expected=f"one of {', '.join(PASSBANDS[1:])}",
-            remedy="Replace the codes by passbands, after the filter table of the survey.",
-        )

@@ -6,6 +6,7 @@ the forms are plug-ins of the group ``geoembed.tables``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -13,7 +14,9 @@ from typing import Any
 
 from geoembed import registry
 from geoembed.errors import MissingColumnError
-from geoembed.io.record import BadRecord, Record, TableForm
+from geoembed.graphs.blocks import Block
+from geoembed.io.columns import ColumnBlock
+from geoembed.io.record import BadRecord, Joint, Record, TableForm
 from geoembed.schema import Graph
 
 
@@ -28,14 +31,33 @@ class TableRecord:
         """The graph that the form makes of it."""
         return self.form.to_graph(self.record)
 
+    @property
+    def size(self) -> int:
+        """Nodes of the graph, where the form's payload says so; else more than any."""
+        payload = self.record.payload
+        return payload.size if isinstance(payload, Joint) else sys.maxsize
+
+    def graphs(self, payloads: Sequence[Any]) -> list[Graph]:
+        """The graphs of some rows whose payloads are built together."""
+        inner = [payload.record.payload for payload in payloads]
+        joint: Joint = inner[0]
+        return joint.graphs(inner)
+
 
 def forms() -> dict[str, TableForm]:
     """One instance of every registered table form, by name."""
     return {name: form() for name, form in registry.load_all("geoembed.tables").items()}
 
 
-def form_of(columns: Sequence[str], where: str | PathLike[str]) -> TableForm:
-    """The form that a table with these columns has; :class:`MissingColumnError` lists what each form looks for."""
+def form_of(columns: Sequence[str], where: str | PathLike[str], given: TableForm | None = None) -> TableForm:
+    """The form that a table with these columns has; ``given`` is the only one considered, where there is one.
+
+    :class:`MissingColumnError` lists what is there and what each form looks for.
+    """
+    if given is not None:
+        if given.matches(columns):
+            return given
+        raise MissingColumnError(where=where, found=list(columns), expected=given.columns, remedy="Correct the column map.")
     known = forms()
     for form in known.values():
         if form.matches(columns):
@@ -53,6 +75,20 @@ def table_records(blocks: Iterable[Any], form: TableForm, name: str) -> Iterator
     for block in blocks:
         for record in form.records(block, start, name):
             yield record if isinstance(record, BadRecord) else Record(record.key, TableRecord(form, record), record.notes)
+        start += len(block)
+
+
+def works_on_columns(form: TableForm) -> bool:
+    """Whether the form takes blocks of whole columns: it then has a method ``blocks`` with the arguments of ``records``."""
+    return form.rows and hasattr(form, "blocks")
+
+
+def table_blocks(blocks: Iterable[ColumnBlock], form: TableForm, name: str) -> Iterator[Block | Record | BadRecord]:
+    """As :func:`table_records`, of a form that works on columns: what is good comes as blocks of many records."""
+    start = 0
+    for block in blocks:
+        for item in form.blocks(block, start, name):  # type: ignore[attr-defined]
+            yield Record(item.key, TableRecord(form, item), item.notes) if isinstance(item, Record) else item
         start += len(block)
 
 

@@ -167,16 +167,16 @@ def test_a_res_file_whose_sites_fill_the_cell_is_read_and_one_with_symmetry_refu
 def test_warnings_of_the_parser_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import warnings
 
-    import ase.io.extxyz as extxyz
-    original = extxyz.read_xyz
+    from ase.io.res import Res
+    original = Res.from_string
 
-    def loud(*args: object, **options: object) -> object:
+    def loud(text: str) -> object:
         warnings.warn("first remark", stacklevel=1)
         warnings.warn("second", stacklevel=1)
-        return original(*args, **options)
+        return original(text)
 
-    monkeypatch.setattr(extxyz, "read_xyz", loud)
-    (record,) = text_records(tmp_path, "w.xyz", WATER)
+    monkeypatch.setattr(Res, "from_string", loud)
+    (record,) = text_records(tmp_path, "salt.res", RES)
     assert isinstance(record, Record)
     assert record.notes == {"parser_warnings": 2, "parser_warning": "first remark"}
 

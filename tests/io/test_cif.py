@@ -124,7 +124,7 @@ def test_disordered_electrolytes_are_read_as_pymatgen_reads_them() -> None:
     assert disordered >= 4
 
 
-def test_five_hundred_p1_cells_are_read_in_a_second() -> None:
+def test_a_thousand_p1_cells_are_read_in_a_second() -> None:
     rng = np.random.default_rng(0)
     grid = np.stack(np.unravel_index(np.arange(26), (3, 3, 3)), axis=1) / 3 + rng.uniform(0, 0.2, (26, 3))
     text = str(CifWriter(Structure(Lattice.cubic(9.0), ["Si"] * 13 + ["O"] * 13, grid)))
@@ -135,7 +135,7 @@ def test_five_hundred_p1_cells_are_read_in_a_second() -> None:
         for _ in range(50):
             read(text)
         seconds.append((time.process_time() - start) / 50)
-    assert min(seconds) < 1 / 500
+    assert min(seconds) < 1 / 1000
 
 
 def test_low_digits_do_not_double_an_atom_on_a_special_position() -> None:

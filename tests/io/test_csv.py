@@ -8,7 +8,7 @@ import pytest
 import torch
 from geoembed.errors import BudgetError, GeoembedError, MissingColumnError, TruncatedFileError, UnreadableFileError, ValueRangeError
 from geoembed.io.csv import Csv
-from geoembed.io.reader import pick
+from geoembed.io.reader import pick, stream
 from geoembed.io.record import BadRecord, Record
 from geoembed.schema import Graph
 
@@ -163,3 +163,13 @@ def test_a_compressed_table_is_read_through_the_front_door(tmp_path: Path) -> No
 def test_the_content_decides_between_snana_and_a_table() -> None:
     assert type(pick(b"SURVEY: DES\nSNID: 1\nNVAR: 3\n", "a.dat")).__name__ == "Snana"
     assert isinstance(pick(b"time mag\n1 17\n2 18\n", "a.dat"), Csv)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("final", [True, False])
+def test_lines_may_end_as_on_any_computer_there_was(end: str, final: bool, tmp_path: Path) -> None:
+    text = end.join(["mjd,mag,magerr,band", "1.0,19.0,0.1,g", "2.0,19.5,0.1,r"]) + (end if final else "")
+    (tmp_path / "curve.csv").write_bytes(text.encode())
+    (graph,) = stream(tmp_path / "curve.csv")
+    assert isinstance(graph, Graph)
+    assert graph.x[:, 0].tolist() == [19.0, 19.5]

@@ -152,10 +152,74 @@ def test_an_image_of_512_pixels_a_side_stays_whole(tmp_path: Path) -> None:
 
 
 def test_weights_masks_and_errors_are_no_pictures(tmp_path: Path) -> None:
-    units = [fits.ImageHDU(IMAGE, name=name) for name in ("SCI", "ERR", "DQ", "WHT", "Weight map", "sci_ivar")]
+    units = [fits.ImageHDU(IMAGE + 1, name="SCI"), *(fits.ImageHDU(IMAGE[:4], name=name) for name in ("ERR", "DQ", "Weight map", "BKG"))]
     found = read(save(tmp_path / "a.fits", *units))
     assert list(found) == ["SCI"]
-    assert found["SCI"].notes["hdus_left_out"] == "ERR, DQ, WHT, WEIGHT MAP, SCI_IVAR"
+    assert found["SCI"].notes == {"hdus_left_out": "ERR, DQ, WEIGHT MAP, BKG"}  # of another size, or of no use
+
+
+def companion(name: str, **cards: object) -> fits.ImageHDU:
+    """One pixel, (2, 3), is excluded by a companion of this kind."""
+    flags = name in ("MASK", "DQ", "BPM")
+    values = np.zeros((8, 10), np.int32) if flags else np.full((8, 10), 4.0, np.float32)
+    values[2, 3] = 64 if flags else 0
+    return fits.ImageHDU(values, fits.Header(cards), name=name)
+
+
+@pytest.mark.parametrize("name", ["MASK", "DQ", "BPM", "IVAR", "WHT", "ERR", "SIGMA", "EXPOSURE"])
+def test_what_a_mask_a_weight_or_an_error_excludes_has_no_influence_at_all(name: str, tmp_path: Path) -> None:
+    hostile = IMAGE.astype(np.float32) + 1
+    other = hostile.copy()
+    other[2, 3] = 1e38  # a fill that would be refused were it not masked
+    first, second = (read(save(tmp_path / f"{number}.fits", fits.ImageHDU(pixels, name="SCI"), companion(name)))["SCI"]
+                     for number, pixels in enumerate((hostile, other)))
+    image, measured = image_of(first)
+    assert np.argwhere(~measured[0].numpy()).tolist() == [[2, 3]]
+    assert torch.equal(first.x, second.x)
+    assert torch.equal(image[0][measured[0]], torch.from_numpy(hostile)[measured[0]])
+    assert first.notes == {"masked_pixels": 1, "masked_by": name}
+
+
+def test_masks_belong_to_the_image_of_their_version_their_filter_or_before_them(tmp_path: Path) -> None:
+    def image(**cards: object) -> fits.ImageHDU:
+        return fits.ImageHDU(IMAGE + 1, fits.Header(cards), name="SCI")
+
+    def holes(*units: fits.ImageHDU) -> list[int]:
+        records = [record for record in READER.records(save(tmp_path / "a.fits", *units)) if not isinstance(record, BadRecord)]
+        (tmp_path / "a.fits").unlink()
+        return [int((~image_of(READER.to_graph(record))[1]).sum()) for record in records]
+
+    assert holes(image(EXTVER=1), image(EXTVER=2), companion("DQ", EXTVER=2)) == [0, 1]
+    assert holes(image(), companion("MASK"), image(), companion("IVAR"), companion("MASK")) == [1, 1]
+    assert holes(image(FILTER="g"), image(FILTER="r"), companion("MASK")) == [2]  # one picture of two bands
+    assert holes(image(FILTER="g"), image(FILTER="r"), companion("MASK", FILTER="r")) == [1]
+
+
+def test_of_the_quality_flags_of_jwst_only_do_not_use_excludes(tmp_path: Path) -> None:
+    quality = np.zeros((8, 10), np.uint32)
+    quality[0, 0], quality[1, 1] = 4, 1 | 4  # a jump that was corrected; a pixel that is not to be used
+    units = [fits.ImageHDU(IMAGE + 1, name="SCI"), fits.ImageHDU(quality, fits.Header({"TELESCOP": "JWST"}), name="DQ")]
+    _, measured = image_of(read(save(tmp_path / "a.fits", *units))["SCI"])
+    assert np.argwhere(~measured[0].numpy()).tolist() == [[1, 1]]
+
+
+def test_errors_that_are_nowhere_known_mask_nothing_and_weights_of_zero_everything(tmp_path: Path) -> None:
+    nothing = np.zeros((8, 10), np.float32)
+    found = read(save(tmp_path / "a.fits", fits.ImageHDU(IMAGE + 1, name="SCI"), fits.ImageHDU(nothing, name="ERR")))
+    assert bool(found["SCI"].measured.sum() == 80)
+    with pytest.raises(EmptyGraphError, match="no measured pixel"):
+        read(save(tmp_path / "b.fits", fits.ImageHDU(IMAGE + 1, name="SCI"), fits.ImageHDU(nothing, name="IVAR")))
+
+
+def test_the_place_on_the_sky_is_a_label(tmp_path: Path) -> None:
+    """A tangential projection whose reference pixel is the middle of the image: there it looks at CRVAL."""
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 5.5, "CRPIX2": 4.5, "CRVAL1": 150.0, "CRVAL2": 2.25,
+             "CDELT1": -0.0001, "CDELT2": 0.0001, "CUNIT1": "deg", "CUNIT2": "deg"}
+    (graph,) = read(save(tmp_path / "a.fits", fits.ImageHDU(IMAGE, fits.Header(cards), name="SCI"))).values()
+    assert graph.notes == {"ra": pytest.approx(150.0), "dec": pytest.approx(2.25), "pixel_arcsec": pytest.approx(0.36)}
+    broken = fits.ImageHDU(IMAGE, fits.Header({**cards, "CTYPE1": "RA---XYZ"}), name="SCI")
+    (graph,) = read(save(tmp_path / "b.fits", broken)).values()
+    assert graph.notes == {"wcs_unreadable": True}
 
 
 @pytest.mark.parametrize("name", ["c4d_1_oow_g.fits", "c4d_1_ood_g.fits.fz", "frame.wht.fits"])
@@ -350,11 +414,41 @@ def test_a_null_integer_is_a_missing_value(tmp_path: Path) -> None:
     assert graph.x[:, 0].tolist() == [17.0]
 
 
-def test_a_target_pixel_file_says_what_it_is(tmp_path: Path) -> None:
-    columns = [fits.Column("TIME", "D", array=[1.0, 2.0]), fits.Column("FLUX", "4E", dim="(2,2)", array=np.ones((2, 2, 2)))]
-    path = save(tmp_path / "a.fits", fits.BinTableHDU.from_columns(columns, name="PIXELS"))
-    with pytest.raises(EmptyGraphError, match=r"PIXELS: a target pixel file.*sum them over an aperture"):
-        read(path)
+def pixels(aperture: list[list[int]] | None, quality: list[int] | None = None) -> list[fits.hdu.base._BaseHDU]:
+    flux = np.arange(12, dtype=np.float32).reshape(3, 2, 2) + 100
+    flux[1, 0, 0] = np.nan
+    columns = [
+        fits.Column("TIME", "D", array=[1.0, 2.0, 3.0]), fits.Column("FLUX", "4E", dim="(2,2)", array=flux, unit="e-/s"),
+        fits.Column("FLUX_ERR", "4E", dim="(2,2)", array=np.full((3, 2, 2), 3.0)), fits.Column("QUALITY", "J", array=quality or [0, 0, 0])]
+    hdus = [fits.BinTableHDU.from_columns(columns, name="PIXELS")]
+    return [*hdus, fits.ImageHDU(np.array(aperture, dtype=np.int32), name="APERTURE")] if aperture else hdus
+
+
+def test_a_target_pixel_file_is_summed_over_the_optimal_aperture(tmp_path: Path) -> None:
+    """Bit 1 (value 2) marks the optimal aperture: two of the four pixels, none of which is missing."""
+    graph = read(save(tmp_path / "a.fits", *pixels([[1, 3], [259 - 256, 1]], quality=[0, 0, 16])))["PIXELS"]
+    flux, error = np.array([101.0 + 102.0, 105.0 + 106.0]), np.sqrt(18.0)
+    scale = 2.5 / np.log(10)
+    assert graph.pos.flatten().tolist() == [1.0, 2.0]
+    assert graph.x[:, 0].numpy() == pytest.approx(25.1 - scale * (np.arcsinh(flux / 10) + np.log(5)), abs=1e-5)
+    assert graph.x[:, 1].numpy() == pytest.approx(scale * error / np.sqrt(flux**2 + 100), rel=1e-5)
+    assert (graph.notes["flagged_dropped"], graph.notes["aperture_pixels"]) == (1, 2)
+
+
+def test_a_cadence_of_which_a_pixel_of_the_aperture_is_missing_has_no_flux(tmp_path: Path) -> None:
+    graph = read(save(tmp_path / "a.fits", *pixels([[2, 2], [1, 1]])))["PIXELS"]
+    assert graph.pos.flatten().tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("aperture", [None, [[1, 1], [1, 1]]])
+def test_a_target_pixel_file_without_an_optimal_aperture_says_what_it_is(aperture: list[list[int]] | None, tmp_path: Path) -> None:
+    with pytest.raises(EmptyGraphError, match=r"PIXELS: a target pixel file without an optimal aperture.*sum its fluxes"):
+        read(save(tmp_path / "a.fits", *pixels(aperture)))
+
+
+def test_an_aperture_of_another_shape_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match=r"pixels of another shape than APERTURE; expected images of \[1, 3\]"):
+        read(save(tmp_path / "a.fits", *pixels([[2, 2, 2]])))
 
 
 def test_a_table_that_means_nothing_is_named_with_its_columns(tmp_path: Path) -> None:

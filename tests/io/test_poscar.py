@@ -192,3 +192,25 @@ def test_the_graph_of_a_file_is_rock_salt(tmp_path: Path) -> None:
     (graph,) = [reader.to_graph(record) for record in reader.records(path) if isinstance(record, Record)]
     assert graph.token.flatten().tolist() == [11, 17]
     assert graph.edge_attr.min().item() == pytest.approx(4 * 0.75**0.5)  # body diagonal: this cell is CsCl-like
+
+
+def test_vasp_4_takes_its_elements_from_the_potcar_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "POSCAR").write_text(ROCK.replace("Na Cl\n", ""))
+    (tmp_path / "POTCAR").write_text("  PAW_PBE Na_pv 19Sep2006\n   TITEL  = PAW_PBE Na_pv 19Sep2006\n   TITEL  = PAW_PBE Cl 06Sep2000\n")
+    (record,) = Poscar().records(tmp_path / "POSCAR")
+    assert isinstance(record, Record)
+    assert (record.payload.numbers.tolist(), record.notes) == ([11, 17], {"symbols_from_potcar": True})
+    (tmp_path / "POTCAR").write_text("   TITEL  = PAW_PBE Na_pv 19Sep2006\n")
+    (bad,) = Poscar().records(tmp_path / "POSCAR")
+    assert isinstance(bad, BadRecord)  # one element for two counts
+
+
+def test_a_formula_in_the_comment_names_elements_whose_counts_differ() -> None:
+    text = f"Na2Cl1 (made)\n1\n{CELL}1 2\nDirect\n0 0 0\n0.5 0 0\n0 0.5 0\n"
+    record = only(text)
+    assert (record.payload.numbers.tolist(), record.notes) == ([17, 11, 11], {"symbols_from_formula": True})
+    for comment in ("NaCl (made)", "Na2Cl2 (made)", "Na3Cl1", "Na2Cl1O1", "(Na2,Na4)Cl1"):
+        with pytest.raises(UnknownNameError, match="Add that line"):
+            fail(text.replace("Na2Cl1 (made)", comment))
+    with pytest.raises(UnknownNameError, match="Add that line"):  # which of the two comes first is not said
+        fail(ROCK.replace("Na Cl\n", "").replace("rock salt", "NaCl"))

@@ -176,3 +176,14 @@ def test_content_opens_a_file_of_any_name() -> None:
     assert all(reader.can_open(head, "f002") for head in (b">a\nACGT", b"\n#c\n>a\nA", b"@r\nACGT\n+\nIIII\n", b"ABIF\0"))
     assert reader.can_open(b"ACGT", "x.fasta")
     assert not any(reader.can_open(head, "f002") for head in (b"@HD\tVN:1.6\n@SQ\t", b"ACGT\n", b"a > b", b">\0\1\n"))
+
+
+def test_a_lineage_in_the_title_is_a_label_in_the_notes(tmp_path: Path) -> None:
+    path = tmp_path / "its.fasta"
+    path.write_text(">KY1|k__Fungi;p__Ascomycota;c__;o__Saccharomycetales;s__Zygo_mrakii|SH1.09FU\nACGT\n>plain k__ no\nACGT\n")
+    first, second = Sequences().records(path)
+    assert isinstance(first, Record)
+    assert isinstance(second, Record)
+    assert first.notes == {"lineage": "Fungi,Ascomycota,,Saccharomycetales,Zygo_mrakii"}
+    assert second.notes == {}
+    assert first.payload == second.payload == "ACGT"

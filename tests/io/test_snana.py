@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from geoembed.errors import EmptyGraphError, GeoembedError, TruncatedFileError, UnknownNameError, UnreadableFileError, ValueRangeError
+from geoembed.graphs.passbands import PASSBANDS
 from geoembed.io.reader import stream
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.snana import Snana
+from geoembed.io.snana_filters import filter_meanings
 from geoembed.schema import Graph
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -110,6 +112,8 @@ def test_a_file_may_hold_several_supernovae_of_which_one_is_broken(tmp_path: Pat
     ("SURVEY: DES\nSNID: 1\nRA: 3\n", UnreadableFileError, "VARLIST: absent; expected MJD with FLUXCAL or MAG"),
     ("SURVEY: DES\nPIXSIZE: 0.3\nDECL: 3\n", EmptyGraphError, "no OBS rows"),
     (supernova(rows=ROWS.replace("FLUXCAL FLUXCALERR", "COUNTS X")), UnreadableFileError, "expected MJD with FLUXCAL or MAG"),
+    (supernova(rows=ROWS.replace("FLUXCAL FLUXCALERR", "A B FLUXCAL")), UnreadableFileError, "MJD FLT FIELD A B; expected MJD with FLUXCAL"),
+    (supernova(rows=ROWS.replace("VARLIST: MJD FLT", "VARLIST: MJD MJD")), UnreadableFileError, "MJD twice in VARLIST"),
     (supernova(rows=ROWS.replace("-3.5", "12x")), ValueRangeError, "FLUXCAL: found '12x' in row 1"),
     (supernova(rows=ROWS.replace("-3.5", "inf")), ValueRangeError, "FLUXCAL: found 'inf' in row 1"),
     (supernova(rows=ROWS.replace(" r ", " q ")), UnknownNameError, "'q'; expected one of .*Rename the band"),
@@ -119,12 +123,52 @@ def test_files_of_another_kind_and_damage_say_so(text: str, error: type[Geoembed
         one(tmp_path, text)
 
 
-@pytest.mark.parametrize("header", ["SURVEY: CSP\nFILTERS: ugriBnmoJjYyH", "SURVEY: LOWZ_COMBINED(CFA3K)"])
+@pytest.mark.parametrize("header", ["SURVEY: NEWSURVEY\nFILTERS: abcd", "SURVEY: KAITW\nFILTERS: BVRIbvri", "SURVEY: LOWZ_COMBINED(CFA3K)"])
 def test_letters_that_a_survey_gives_its_own_meaning_are_refused(header: str, tmp_path: Path) -> None:
     """In the combined low-redshift sets "g" stands for the B of another telescope."""
     text = supernova().replace("SURVEY: DES", header.split("\n")[0]).replace("FILTERS: griz\n", "".join(header.split("\n")[1:]) + "\n")
     with pytest.raises(UnknownNameError, match=r"filter codes of the survey .* itself.*after the filter table of the survey"):
         one(tmp_path, text)
+
+
+@pytest.mark.parametrize(("header", "letters", "bands"), [
+    ("SURVEY: CSP\nFILTERS: ugriBnmoJjYyH", "mjy", ["V", "J", "Y"]),
+    ("SURVEY: PS1_LOWZ_COMBINED(CFA3K)\nFILTERS: abcdefghijklmnopqrstuvwxyzABCDEFGHIJK # UBVri -> fghij", "ghj", ["B", "V", "i"]),
+    ("SURVEY: PS1_HST_COMBINED(SNAP)\nFILTERS: abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL # 046 -> CDE", "ECD", ["F850LP", "F110W", "F775W"]),
+    ("SURVEY: KAIT\nFILTERS: ABCDEFGHIJKLMNOP", "MOP", ["B", "R", "I"]),
+    ("SURVEY: SOMEBODY\nFILTERS: abc # BVI -> abc", "cab", ["I", "B", "V"]),  # the header's own table
+])
+def test_letters_that_a_published_table_or_the_header_explains_are_passbands(
+    header: str, letters: str, bands: list[str], tmp_path: Path
+) -> None:
+    rows = "".join(f"OBS: {5000 + i} {letter} 10.0 1.0\n" for i, letter in enumerate(letters))
+    path = tmp_path / "x.dat"
+    path.write_text(f"{header}\nSNID: 1\nNOBS: 3\nNVAR: 4\nVARLIST: MJD FLT FLUXCAL FLUXCALERR\n{rows}END:\n")
+    (graph,) = stream(path)
+    assert isinstance(graph, Graph), graph
+    assert [PASSBANDS[token] for token in graph.token[:, 0].tolist()] == bands
+    codes = zip(sorted(letters), [bands[letters.index(letter)] for letter in sorted(letters)], strict=True)
+    assert graph.notes["filter_codes_replaced"] == " ".join(f"{code}={band}" for code, band in codes)
+
+
+def test_a_header_that_contradicts_the_published_table_is_refused() -> None:
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJK"
+    with pytest.raises(UnknownNameError, match="'f': V by the header, U by the published table"):
+        filter_meanings("PS1_LOWZ_COMBINED(CFA3K)", letters, "x.dat", "VBUri -> fghij")
+
+
+def test_a_band_that_is_in_no_vocabulary_is_called_by_its_name(tmp_path: Path) -> None:
+    text = supernova(rows=ROWS.replace(" r ", " s ").replace(" g ", " s ").replace(" i ", " s ")).replace("SURVEY: DES", "SURVEY: PS1_HST_COMBINED(CANDELS)")
+    with pytest.raises(UnknownNameError, match="'F127M'; expected one of FUV"):
+        one(tmp_path, text.replace("FILTERS: griz", "FILTERS: abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL"))
+
+
+def test_values_behind_those_that_varlist_names_are_left_out_and_counted(tmp_path: Path) -> None:
+    lines = supernova().splitlines()
+    longer = "\n".join(f"{line} 25.947" if line.startswith("OBS:") else line for line in lines)
+    first, second = one(tmp_path, supernova()), one(tmp_path, longer)
+    assert second[0].notes["values_beyond_varlist"] == 3
+    assert torch.equal(first[1].x, second[1].x)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data set is not here")

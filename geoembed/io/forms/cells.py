@@ -72,7 +72,10 @@ def texts(column: pd.Series) -> pd.Series:
         whole = column.dropna()
         if bool((whole == np.floor(whole)).all()) and bool((whole.abs() < 2**53).all()):
             column = column.astype("Int64")
-    codes, kinds = pd.factorize(column)  # few different texts, many rows
+    try:
+        codes, kinds = pd.factorize(column)  # few different texts, many rows
+    except TypeError:  # a list among the cells
+        codes, kinds = pd.factorize(column.map(str))
     plain = [kind.decode("utf-8", "replace") if isinstance(kind, bytes) else str(kind) for kind in kinds.tolist()]
     names = np.array([*(text.strip() for text in plain), ""], dtype=object)  # code -1, missing, takes the last
     return pd.Series(names[codes], index=column.index, name=column.name, dtype=object)

@@ -231,8 +231,7 @@ def _objects(table: pd.DataFrame, found: dict[str, str], name: str) -> tuple[npt
 
 def _unlisted(table: pd.DataFrame) -> pd.DataFrame:
     """A table with a row an object and lists in its cells, as one with a row a measurement; any other one as it is."""
-    first = table.iloc[0] if len(table) else None
-    listed = [] if first is None else [name for name in table.columns if isinstance(first[name], list | tuple | np.ndarray)]
+    listed = [name for name in table.columns if isinstance(_first(table[name]), list | tuple | np.ndarray)]
     if not listed:
         return table
     if "object" not in find([str(name) for name in table.columns if name not in listed], _ALIASES):
@@ -244,3 +243,9 @@ def _unlisted(table: pd.DataFrame) -> pd.DataFrame:
             where=", ".join(map(str, listed)), found="lists of different lengths in one row", expected="one length a row",
             remedy="Give each object as many times as values.",
         ) from error
+
+
+def _first(column: pd.Series) -> object:
+    """The first cell that is not missing."""
+    place = column.first_valid_index()
+    return None if place is None else column.loc[place]

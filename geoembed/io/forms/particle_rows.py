@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from geoembed.errors import ValueRangeError
-from geoembed.io.forms.particles import ParticleTable, list_columns, numeric
+from geoembed.io.columns import FloatArray, numeric
+from geoembed.io.forms.particles import ParticleTable, list_columns
 from geoembed.io.kinematics import IntArray, split
 from geoembed.io.record import BadRecord, Record
 from geoembed.io.tables import find
-from geoembed.schema import Graph
+from geoembed.schema import Graph, Scalar
 
 _EVENT = ("event", "event_id", "eventid", "event_number", "eventnumber", "evt", "evt_id", "ievent", "jet_id", "jetid", "jet_index")
+_NO_NOTES: Mapping[str, Scalar] = {}
 _RUN = {"run": ("run", "run_number", "runnumber"), "block": ("luminosityblock", "lumi", "ls")}
 
 
@@ -42,23 +45,41 @@ class ParticleRows:
             yield from ParticleTable().records(table, start, name)
             return
         event = find(columns, {"event": _EVENT})["event"]
-        identity = table[[*find(columns, _RUN).values(), event]]
-        code, first = _grouped(identity)
-        order = np.argsort(code, kind="stable")[int((code < 0).sum()) :]
-        flat = {quantity: numeric(table[[column]]).ravel()[order] for quantity, column in lists.items()}
-        counts = np.bincount(code[code >= 0], minlength=len(first))
         modality = "jet" if "jet" in event.lower() or "jet" in name.lower() else "event"
-        keys = [":".join(map(_number, row)) for row in identity.iloc[first].itertuples(index=False)]
-        for key, (payload, notes) in zip(keys, split(flat, counts, modality), strict=True):
-            yield Record(key, payload, notes)
-        if (code < 0).any():
-            yield BadRecord("", ValueRangeError(where=f"{name}: {event}", found=f"{int((code < 0).sum())} rows without a number",
-                                                expected="one a row", remedy="Fill in the event of each particle."))
+        yield from grouped_records(table, lists, [*find(columns, _RUN).values(), event], modality, name)
 
     def to_graph(self, record: Record) -> Graph:
         """The cloud of the event's particles."""
         graph: Graph = record.payload.to_graph()
         return graph
+
+
+def grouped_records(
+    table: pd.DataFrame, columns: Mapping[str, str], identity: Sequence[str], modality: str, name: str, *,
+    scale: Callable[[Mapping[str, FloatArray]], dict[str, FloatArray]] = dict, labels: Sequence[str] = (),
+    remark: Mapping[str, Scalar] = _NO_NOTES,
+) -> Iterator[Record | BadRecord]:
+    """Records of a table with one particle a row.
+
+    Args:
+        columns: {quantity: column}.
+        identity: columns whose values together name the event.
+        scale: what brings the columns to GeV.
+        labels: columns that become targets; their value is that of the event's first row.
+        remark: notes of every record.
+    """
+    named = table[list(identity)]
+    code, first = _grouped(named)
+    order = np.argsort(code, kind="stable")[int((code < 0).sum()) :]
+    flat = scale({quantity: numeric(table[[column]]).ravel()[order] for quantity, column in columns.items()})
+    counts = np.bincount(code[code >= 0], minlength=len(first))
+    targets = numeric(table[list(labels)])[first] if labels else None
+    keys = [":".join(map(_number, row)) for row in named.iloc[first].itertuples(index=False)]
+    for event, (key, (payload, notes)) in enumerate(zip(keys, split(flat, counts, modality), strict=True)):
+        yield Record(key, payload if targets is None else replace(payload, labels=targets[event]), {**remark, **notes})
+    if (code < 0).any():
+        yield BadRecord("", ValueRangeError(where=f"{name}: {identity[-1]}", found=f"{int((code < 0).sum())} rows without a number",
+                                            expected="one a row", remedy="Fill in the event of each particle."))
 
 
 def _number(cell: object) -> str:

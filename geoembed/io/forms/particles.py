@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from geoembed.errors import MissingColumnError, ValueRangeError
-from geoembed.io.kinematics import ALIASES, FloatArray, by_prefix, is_kinematic, split
+from geoembed.graphs.blocks import Block
+from geoembed.io.cloud_blocks import row_blocks
+from geoembed.io.columns import ColumnBlock, FrameColumns
+from geoembed.io.kinematics import ALIASES, FloatArray, IntArray, by_prefix, is_kinematic, prepare
 from geoembed.io.record import BadRecord, Record
 from geoembed.schema import Graph
 
@@ -42,23 +44,19 @@ class ParticleTable:
 
     def records(self, table: pd.DataFrame, start: int, name: str) -> Iterator[Record | BadRecord]:
         """One record a row; a row whose lists differ in length, or are no lists of numbers, is a :class:`BadRecord`."""
-        columns = [str(column) for column in table.columns]
-        modality = "jet" if _is_jet(table, name) else "event"
-        lists = list_columns(columns)
-        if not lists:
-            yield from _keyed(start, split(*_numbered_values(table, _numbered(columns)), modality))
-            return
-        cells, errors = _cells(table, lists, start, name)
-        good = np.array([i for i in range(len(table)) if i not in errors], np.int64)
-        first = next(iter(lists))
-        counts = np.array([len(cells[first][i]) for i in good], np.int64)
-        flat = {quantity: np.concatenate([np.empty(0), *(rows[i] for i in good)]) for quantity, rows in cells.items()}
-        events = split(_absolute(flat, table, good, counts), counts, modality)
+        flat = _flat(FrameColumns(table), start, name)
+        prepared = prepare(flat.columns, flat.counts, flat.modality)
+        events = iter(range(len(flat.counts)))
         for row in range(len(table)):
-            if row in errors:
-                yield BadRecord(str(start + row), errors[row])
+            if row in flat.errors:
+                yield BadRecord(str(start + row), flat.errors[row])
             else:
-                yield from _keyed(start + row, [next(events)])
+                yield Record(str(start + row), *prepared.event(next(events)))
+
+    def blocks(self, table: ColumnBlock, start: int, name: str) -> Iterator[Block | Record | BadRecord]:
+        """The same rows in the same order, those that are plainly good as blocks: runs of consecutive rows."""
+        flat = _flat(table, start, name)
+        yield from row_blocks(flat.columns, flat.counts, flat.modality, start, flat.errors)
 
     def to_graph(self, record: Record) -> Graph:
         """The cloud of the row's particles."""
@@ -66,9 +64,43 @@ class ParticleTable:
         return graph
 
 
-def _keyed(start: int, events: Any) -> Iterator[Record]:
-    for row, (payload, notes) in enumerate(events):
-        yield Record(str(start + row), payload, notes)
+@dataclass(frozen=True)
+class Flat:
+    """Particles of all rows that have any: columns by quantity, particles of each such row, and an error for each other row."""
+
+    columns: dict[str, FloatArray]
+    counts: IntArray
+    modality: str
+    errors: Mapping[int, Exception]
+
+
+def _flat(table: ColumnBlock, start: int, name: str) -> Flat:
+    modality = "jet" if _is_jet(table, name) else "event"
+    lists = list_columns(table.names)
+    return flat_lists(table, lists, start, name, modality) if lists else flat_padded(table, _numbered(table.names), modality)
+
+
+def flat_lists(table: ColumnBlock, lists: Mapping[str, str], start: int, name: str, modality: str) -> Flat:
+    """The particles of columns of lists, {quantity: column}; ``start`` is the number of the first row of the table ``name``."""
+    for column in lists.values():
+        if table.is_number(column) and not table.is_absent(column):
+            raise MissingColumnError(
+                where=f"{name}: {column}", found="one number a row", expected="a list a row: all particles of the jet or event",
+                remedy="Name the column that groups the rows 'event', or write lists: table.groupby(EVENT).agg(list).",
+            )
+    cells = {quantity: table.lists(column) for quantity, column in lists.items()}
+    lengths = np.stack([cell.counts for cell in cells.values()])
+    wrong = (lengths != lengths[0]).any(0) | (lengths < 0).any(0)
+    errors = {int(row): _unequal(lists, lengths[:, row], f"{name}: row {start + row}") for row in np.flatnonzero(wrong)}
+    good = ~wrong
+    flat = {quantity: cell.kept(good).values for quantity, cell in cells.items()}
+    return Flat(_absolute(flat, table, good, lengths[0][good]), lengths[0][good], modality, errors)
+
+
+def _unequal(lists: Mapping[str, str], lengths: IntArray, where: str) -> ValueRangeError:
+    found = {column: int(length) if length >= 0 else "no list of numbers" for column, length in zip(lists.values(), lengths, strict=True)}
+    return ValueRangeError(where=where, found=found, expected="lists of equal length",
+                           remedy="Write one entry a particle in each of these columns.")
 
 
 def list_columns(columns: Sequence[str]) -> dict[str, str]:
@@ -88,13 +120,11 @@ def list_columns(columns: Sequence[str]) -> dict[str, str]:
 _RELATIVE = {"ptrel": "pt", "etarel": "eta", "phirel": "phi"}
 
 
-def _absolute(
-    flat: dict[str, FloatArray], table: pd.DataFrame, good: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]
-) -> dict[str, FloatArray]:
+def _absolute(flat: dict[str, FloatArray], table: ColumnBlock, good: npt.NDArray[np.bool_], counts: IntArray) -> dict[str, FloatArray]:
     """Momenta relative to the jet (JetNet: Kansal et al. 2021) as absolute ones; without ``jet_phi`` the axis lies at phi 0."""
     if is_kinematic(flat) or not _RELATIVE.keys() <= flat.keys():
         return flat
-    axis = {name: np.repeat(numeric(table[[column]]).ravel()[good], counts) if column in table else 0.0
+    axis = {name: np.repeat(table.matrix([column]).ravel()[good], counts) if column in table.names else 0.0
             for name, column in (("pt", "jet_pt"), ("eta", "jet_eta"), ("phi", "jet_phi"))}
     return flat | {"pt": flat["ptrel"] * axis["pt"], "eta": flat["etarel"] + axis["eta"], "phi": flat["phirel"] + axis["phi"]}
 
@@ -113,75 +143,17 @@ def _numbered(columns: Sequence[str]) -> dict[str, list[str]]:
     return same if is_kinematic(same) else {}
 
 
-def _numbered_values(table: pd.DataFrame, layout: Mapping[str, list[str]]) -> tuple[dict[str, FloatArray], npt.NDArray[np.int64]]:
-    """Flat columns and counts; a slot whose every quantity is absent (NaN) is treated as the table's own mask."""
-    values = {quantity: numeric(table.loc[:, names]) for quantity, names in layout.items()}  # [rows, slots] each
-    absent = np.logical_and.reduce([np.isnan(value) for value in values.values()])
-    flat = {quantity: value.ravel() for quantity, value in values.items()}
+def flat_padded(table: ColumnBlock, layout: Mapping[str, list[str]], modality: str) -> Flat:
+    """The particles of numbered columns, {quantity: columns}; a slot whose every quantity is absent (NaN) is no particle."""
+    flat = {quantity: table.matrix(names).ravel() for quantity, names in layout.items()}  # [rows · slots] each
+    absent = np.logical_and.reduce([np.isnan(value) for value in flat.values()])
     if absent.any() and "valid" not in flat:
-        flat["valid"] = (~absent).ravel().astype(np.float64)
-    slots = len(next(iter(layout.values())))
-    return flat, np.full(len(table), slots, np.int64)
+        flat["valid"] = (~absent).astype(np.float64)
+    return Flat(flat, np.full(len(table), len(next(iter(layout.values()))), np.int64), modality, {})
 
 
-def numeric(part: pd.DataFrame) -> FloatArray:
-    """Columns as float64 [rows, columns]; a text that is no number becomes NaN, which the builder refuses in that record."""
-    try:
-        values: FloatArray = part.to_numpy(np.float64)
-    except (ValueError, TypeError):  # text in a cell: it becomes NaN, and the builder refuses that row alone
-        values = part.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
-    return values
-
-
-def _cells(
-    table: pd.DataFrame, lists: Mapping[str, str], start: int, name: str
-) -> tuple[dict[str, list[FloatArray]], dict[int, Exception]]:
-    """The lists of each quantity, and an error for each row that has none or unequal ones."""
-    cells: dict[str, list[FloatArray]] = {}
-    lengths = np.empty((len(lists), len(table)), np.int64)
-    for number, (quantity, column) in enumerate(lists.items()):
-        if pd.api.types.is_numeric_dtype(table[column]) and table[column].notna().any():
-            raise MissingColumnError(
-                where=f"{name}: {column}", found="one number a row", expected="a list a row: all particles of the jet or event",
-                remedy="Name the column that groups the rows 'event', or write lists: table.groupby(EVENT).agg(list).",
-            )
-        cells[quantity] = [_numbers(cell) for cell in table[column]]
-        lengths[number] = [len(cell) if cell.ndim == 1 else -1 for cell in cells[quantity]]
-    errors: dict[int, Exception] = {}
-    for row in np.flatnonzero((lengths != lengths[0]).any(0) | (lengths < 0).any(0)):
-        found = {column: int(length) if length >= 0 else "no list of numbers"
-                 for column, length in zip(lists.values(), lengths[:, row], strict=True)}
-        errors[int(row)] = ValueRangeError(
-            where=f"{name}: row {start + row}", found=found, expected="lists of equal length",
-            remedy="Write one entry a particle in each of these columns.",
-        )
-    return cells, errors
-
-
-_NO_LIST: FloatArray = np.array(np.nan)
-
-
-def _numbers(cell: object) -> FloatArray:
-    """A cell as [n] float64; without dimension where it is no list of numbers. A JSON list as text (from CSV) is read."""
-    if isinstance(cell, str):
-        try:
-            cell = json.loads(cell)
-        except ValueError:
-            return _NO_LIST
-    if not isinstance(cell, (list, tuple, np.ndarray)):
-        return _NO_LIST
-    try:
-        values = np.asarray(cell, np.float64)
-    except (ValueError, TypeError):
-        return _NO_LIST
-    return values if values.ndim == 1 else _NO_LIST
-
-
-def _is_jet(table: pd.DataFrame, name: str) -> bool:
+def _is_jet(table: ColumnBlock, name: str) -> bool:
     """Whether a row is a jet: a number a row describes a jet, or the table is one for tagging, or its name says so."""
-    columns = [str(column) for column in table.columns]
-    if "jet" in name.lower() or _TAGGING & {column.lower() for column in columns}:
+    if "jet" in name.lower() or _TAGGING & {column.lower() for column in table.names}:
         return True
-    return any(
-        _OF_JET.match(column) or (_JET_LEVEL.fullmatch(column) and pd.api.types.is_numeric_dtype(table[column])) for column in columns
-    )
+    return any(_OF_JET.match(column) or (_JET_LEVEL.fullmatch(column) and table.is_number(column)) for column in table.names)

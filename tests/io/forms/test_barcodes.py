@@ -31,7 +31,7 @@ def test_the_key_is_the_process_id_and_the_letters_are_the_sequence() -> None:
 
 def test_lineage_changes_nothing() -> None:
     one, other = (records(pd.DataFrame({"processid": ["a"], "family": [family], "nuc": ["ACGT"]}))[0] for family in ("x", "y"))
-    assert one == other
+    assert (one.key, one.payload) == (other.key, other.payload)
 
 
 def test_a_missing_sequence_is_none_in_any_spelling() -> None:
@@ -69,3 +69,14 @@ def test_published_barcodes_have_the_lengths_of_their_letters() -> None:
     table = pd.read_parquet(SHARED / "ecology" / "barcodes" / "annelida_coi.parquet", columns=["processid", "seq"]).iloc[::400]
     found = records(table)
     assert [len(record.payload) for record in found if isinstance(record, Record)] == table["seq"].str.len().tolist()
+
+
+def test_lineage_bin_and_marker_are_labels_in_the_notes() -> None:
+    columns = {"processid": "a", "kingdom": "Animalia", "phylum": "Annelida", "class": "None", "order": "Sabellida", "species": None,
+               "bin_uri": "BOLD:AAA0001", "marker_code": "COI-5P", "nucraw": "ACGT"}
+    (record,) = records(pd.DataFrame({name: [value] for name, value in columns.items()}))
+    assert record.notes == {"lineage": "Animalia,Annelida,,Sabellida", "bin": "BOLD:AAA0001", "marker": "COI-5P"}
+    (older,) = records(pd.DataFrame({"processid": ["a"], "phylum_name": ["Annelida"], "species_name": ["Nereis sp."], "nuc": ["ACGT"]}))
+    assert older.notes == {"lineage": "Annelida,Nereis sp."}
+    (plain,) = records(pd.DataFrame({"id": ["a"], "sequence": ["ACGT"]}))
+    assert plain.notes == {}

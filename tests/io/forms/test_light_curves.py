@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from geoembed.errors import EmptyGraphError, UnknownNameError, ValueRangeError
+from geoembed.errors import EmptyGraphError, GeoembedError, UnknownNameError, ValueRangeError
 from geoembed.graphs.passbands import passband_index
 from geoembed.io.forms.light_curves import LightCurveTable
 from geoembed.io.record import BadRecord, Record
@@ -225,3 +225,20 @@ def test_the_order_of_rows_does_not_matter(order: list[int]) -> None:
     one, other = (graphs(rows)["table"] for rows in (table, table.iloc[order].reset_index(drop=True)))
     assert one.notes == other.notes
     assert all(torch.equal(one[name], other[name]) for name in ("x", "pos", "token", "edge_index", "edge_attr"))
+
+
+def test_an_object_without_lists_before_those_with_lists_costs_itself_alone() -> None:
+    table = pd.DataFrame({"object_id": ["a", "b"], "mjd": [None, [1.0, 2.0]], "mag": [None, [19.0, 19.5]]})
+    first, second = LightCurveTable().records(table, 0, "t")
+    assert isinstance(first, BadRecord)
+    assert isinstance(second, Record)
+    assert LightCurveTable().to_graph(second).pos.flatten().tolist() == [1.0, 2.0]
+
+
+def test_a_list_among_numbers_is_a_cell_that_is_no_number() -> None:
+    table = pd.DataFrame({"object_id": ["a", "b"], "mjd": [1.0, [2.0, 3.0]], "mag": [19.0, 20.0]})
+    first, second = LightCurveTable().records(table, 0, "t")
+    assert isinstance(first, Record)
+    assert isinstance(second, BadRecord)
+    with pytest.raises(GeoembedError, match=r"'\[2.0, 3.0\]' in row 1; expected finite numbers"):
+        raise second.error
