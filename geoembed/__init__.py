@@ -33,12 +33,17 @@ if TYPE_CHECKING:
     from geoembed.graphs.chain import spectrum_graph as spectrum_graph
     from geoembed.graphs.cloud import cloud_graph as cloud_graph
     from geoembed.graphs.cloud import particle_class as particle_class
+    from geoembed.graphs.clouds import clouds_from_awkward as clouds_from_awkward
     from geoembed.graphs.crystal import crystal_graph as crystal_graph
+    from geoembed.graphs.crystal import crystal_graphs as crystal_graphs
     from geoembed.graphs.grid import grid_graph as grid_graph
     from geoembed.graphs.icosahedron import icosahedral_mesh as icosahedral_mesh
+    from geoembed.graphs.lit_pixels import lit_pixel_graph as lit_pixel_graph
+    from geoembed.graphs.refinement import refined_mesh as refined_mesh
     from geoembed.graphs.sphere import sphere_graph as sphere_graph
     from geoembed.io import read as read
     from geoembed.io import sample as sample
+    from geoembed.io.column_map import ColumnMap as ColumnMap
     from geoembed.nn import CrystalGraphConv as CrystalGraphConv
     from geoembed.pipeline import Report as Report
     from geoembed.pipeline.build import build as build
@@ -53,8 +58,11 @@ _HOMES = {
     "errors": "", "trust": "", "encoders": "", "viz": "", "GeoembedError": "errors",
     "read": "io", "sample": "io",
     "build": "pipeline", "embed": "pipeline", "Report": "pipeline", "open_table": "store", "open_store": "store",
-    "crystal_graph": "graphs.crystal", "cloud_graph": "graphs.cloud", "particle_class": "graphs.cloud",
-    "sphere_graph": "graphs.sphere", "icosahedral_mesh": "graphs.icosahedron", "grid_graph": "graphs.grid",
+    "crystal_graph": "graphs.crystal", "crystal_graphs": "graphs.crystal", "cloud_graph": "graphs.cloud", "particle_class": "graphs.cloud",
+    "clouds_from_awkward": "graphs.clouds", "ColumnMap": "io.column_map",
+    "sphere_graph": "graphs.sphere", "icosahedral_mesh": "graphs.icosahedron", "refined_mesh": "graphs.refinement",
+    "grid_graph": "graphs.grid",
+    "lit_pixel_graph": "graphs.lit_pixels",
     "chain_graph": "graphs.chain", "light_curve_graph": "graphs.chain", "spectrum_graph": "graphs.chain",
     "Graph": "schema", "GraphBatch": "schema", "CrystalGraphConv": "nn", "Encoder": "encoders",
     "GalaxyMorphologyEncoder": "encoders", "TransientLightCurveEncoder": "encoders", "SpectrumEncoder": "encoders",

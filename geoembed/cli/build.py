@@ -13,6 +13,9 @@ def build(
     workers: Annotated[int, typer.Option("--workers", "-n", min=1, help="Parsing processes.")] = 1,
     seconds: Annotated[float, typer.Option(help="Longest time that a file may take without another record.")] = 300.0,
     memory: Annotated[float, typer.Option(help="Memory that a file may take [GiB].")] = 4.0,
+    columns: Annotated[
+        str | None, typer.Option(help="What the columns of particle tables mean: a TOML file, or top-tagging, jetclass, hls4ml.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
 ) -> None:
     """Files to a store of graphs: complete, checksummed, resumable.
@@ -29,5 +32,5 @@ def build(
     quiet_libraries()
     announce(workers, memory)
     with progress_bar("building") as progress:
-        report = run(files, out, workers=workers, limits=Limits(seconds=seconds, memory_gib=memory), progress=progress)
+        report = run(files, out, workers=workers, limits=Limits(seconds=seconds, memory_gib=memory), progress=progress, columns=columns)
     raise typer.Exit(finish(report, out, as_json))

@@ -16,6 +16,9 @@ def embed(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; by default a GPU where there is one.")] = None,
     seconds: Annotated[float, typer.Option(help="Longest time that a file may take without another record.")] = 300.0,
     memory: Annotated[float, typer.Option(help="Memory that a file may take [GiB].")] = 4.0,
+    columns: Annotated[
+        str | None, typer.Option(help="What the columns of particle tables mean: a TOML file, or top-tagging, jetclass, hls4ml.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
 ) -> None:
     """Files or a store to a table of unit vectors; what is broken is listed with its reason.
@@ -33,7 +36,7 @@ def embed(
     announce(workers, memory)
     limits = Limits(seconds=seconds, memory_gib=memory)
     with progress_bar("embedding") as progress:
-        report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device)
+        report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device, columns=columns)
     if any("random" in state for state in report.encoders.values()):
         console(stderr=True).print("Weights are random: distances show structure, not learned meaning. Give trained ones with --weights.")
     raise typer.Exit(finish(report, out, as_json))

@@ -81,19 +81,30 @@ def cloud_graph(
         "pos": torch.stack([columns["eta"], phi_wrapped], -1),
     }
     rule: dict[str, Setting] = {"rule": "eta_phi", "k": neighbors}
-    graph = connect(Graph(Provenance(kind="cloud", modality=modality, settings=rule, notes=notes), **fields), rule)
-    graph.pos = graph.pos.float()  # the search above used float64
-    return validate(graph)
+    # float32 before the search, not after: the neighbors are those of the positions that the graph holds and a store keeps
+    fields["pos"] = fields["pos"].float()
+    return validate(connect(Graph(Provenance(kind="cloud", modality=modality, settings=rule, notes=notes), **fields), rule))
 
 
 def _energy(columns: dict[str, Tensor], notes: dict[str, int | bool]) -> Tensor:
     if "energy" in columns:
         return columns["energy"]
-    momentum = columns["pt"] * torch.cosh(columns["eta"])
     if "mass" not in columns:
         notes["taken_as_massless"] = True
-        return momentum
-    return torch.hypot(momentum, columns["mass"])
+    with np.errstate(over="ignore"):  # infinity is found by the validator
+        energy = energy_of(*(None if column is None else column.numpy() for column in map(columns.get, ("pt", "eta", "mass"))))
+    return torch.from_numpy(energy)
+
+
+def energy_of(pt: Any, eta: Any, mass: Any = None) -> Any:
+    """Energy [GeV] of particles: pt, mass [GeV], eta, each [N] numpy float64 -> [N]; massless without a mass.
+
+    By the exponential, because torch's cosh rounds by the place of a number in its array: an event must be the same bits in any
+    batch.
+    """
+    growth = torch.exp(torch.from_numpy(np.abs(eta))).numpy()  # three times as fast as NumPy's
+    momentum = pt * ((growth + 1 / growth) / 2)
+    return momentum if mass is None else np.sqrt(momentum * momentum + mass * mass)  # squares of float32 stay inside float64
 
 
 def _token(columns: dict[str, Tensor], name: str, low: int, high: int, notes: dict[str, int | bool]) -> Tensor:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from geoembed.errors import UnknownNameError
-from geoembed.ops import edges_from_table, knn, segment_ids, wrap
+from geoembed.ops import edges_from_table, full_edges, knn, radius_edges, segment_ids, wrap
 from geoembed.schema import Graph
 
 TWO_PI = 2 * math.pi
@@ -87,8 +88,10 @@ def pair_features(pt_a: Tensor, pt_b: Tensor, delta_eta: Tensor, delta_phi: Tens
     """The four logarithms of :func:`pair_attr` from pT and angle differences of any broadcastable shape -> [..., 4]."""
     delta_r = torch.sqrt(delta_eta.square() + delta_phi.square() + FLOOR**2)
     least = torch.minimum(pt_a, pt_b)
-    half = (delta_eta / 2).clamp(-30, 30)  # beyond, one of the two is the beam, and sinh² leaves float32
-    mass2 = 4 * pt_a * pt_b * (torch.sinh(half).square() + torch.sin(delta_phi / 2).square())
+    half = (delta_eta / 2).abs().clamp(max=30)  # beyond, one of the two is the beam, and sinh² leaves float32
+    grown = torch.expm1(half)  # sinh h = (g + g / (g + 1)) / 2; sinh itself rounds by the place of a number in its array
+    sinh2 = ((grown + grown / (grown + 1)) / 2).square()
+    mass2 = 4 * pt_a * pt_b * (sinh2 + torch.sin(delta_phi / 2).square())
     z = least / (pt_a + pt_b).clamp(min=FLOOR)
     return torch.stack([delta_r, least * delta_r, z, mass2], dim=-1).clamp(FLOOR, CEILING).log()
 
@@ -96,14 +99,35 @@ def pair_features(pt_a: Tensor, pt_b: Tensor, delta_eta: Tensor, delta_phi: Tens
 def connect(graph: Graph, rule: Mapping[str, object]) -> Graph:
     """Give a graph or batch the edges of ``rule``, in place; returns it. :class:`UnknownNameError` lists the rules.
 
-    Rules: ``offsets`` (``of``: steps, ``bands``: whether to link passbands) on chains; ``eta_phi`` (``k``) on clouds.
+    Rules: ``offsets`` (``of``: steps, ``bands``: whether to link passbands) on chains; on clouds ``eta_phi`` (``k`` nearest),
+    ``eta_phi_radius`` (``r``: all within r; ``most``: edges at which to refuse, none by default) and ``full`` (every pair).
+    Neighbors of clouds are searched in float64 among the positions that the graph holds, so the stored graph gives the same.
     """
-    name = str(rule.get("rule"))
-    if name not in _RULES:
-        raise UnknownNameError(where="edge rule", found=name, expected=f"one of {', '.join(_RULES)}", remedy="Correct the rule.")
+    found = rule_of(rule)
+    if found is None:
+        raise UnknownNameError(where="edge rule", found=str(rule.get("rule")), expected=f"one of {', '.join(_RULES)}",
+                               remedy="Correct the rule.")
     ptr = graph.ptr if "ptr" in graph else torch.tensor([0, int(graph.num_nodes or 0)])
-    graph.edge_index, graph.edge_attr = _RULES[name](graph, ptr, rule)
+    graph.edge_index, graph.edge_attr = _RULES[str(found["rule"])].edges(graph, ptr, found)
     return graph
+
+
+def rule_of(settings: Mapping[str, object]) -> dict[str, object] | None:
+    """The entries of a builder's settings that are an edge rule, or None where they name none.
+
+    >>> rule_of({"rule": "eta_phi", "k": 16, "unit": "GeV"})
+    {'rule': 'eta_phi', 'k': 16}
+    """
+    rule = _RULES.get(str(settings.get("rule")))
+    return None if rule is None else {name: settings[name] for name in ("rule", *rule.keys) if name in settings}
+
+
+def edge_counts(ptr: Tensor, rule: Mapping[str, object]) -> Tensor | None:
+    """Edges of each graph under a rule that fixes them by the number of nodes alone: ptr [B+1] -> [B]; None for other rules."""
+    count = ptr.diff()
+    if rule.get("rule") == "eta_phi":
+        return count * (count - 1).clamp(min=0, max=int(str(rule["k"])))
+    return count * (count - 1).clamp(min=0) if rule.get("rule") == "full" else None
 
 
 def _offsets(graph: Graph, ptr: Tensor, rule: Mapping[str, object]) -> tuple[Tensor, Tensor]:
@@ -114,8 +138,30 @@ def _offsets(graph: Graph, ptr: Tensor, rule: Mapping[str, object]) -> tuple[Ten
 
 
 def _eta_phi(graph: Graph, ptr: Tensor, rule: Mapping[str, object]) -> tuple[Tensor, Tensor]:
-    edge_index = eta_phi_edges(graph.pos, ptr, int(str(rule["k"])))
+    edge_index = eta_phi_edges(graph.pos.double(), ptr, int(str(rule["k"])))
     return edge_index, pair_attr(graph.x[:, 0], graph.pos, edge_index)
 
 
-_RULES: dict[str, Callable[[Graph, Tensor, Mapping[str, object]], tuple[Tensor, Tensor]]] = {"offsets": _offsets, "eta_phi": _eta_phi}
+def _eta_phi_radius(graph: Graph, ptr: Tensor, rule: Mapping[str, object]) -> tuple[Tensor, Tensor]:
+    most = rule.get("most")
+    edge_index = radius_edges(graph.pos.double(), ptr, float(str(rule["r"])), (None, TWO_PI), None if most is None else int(str(most)))
+    return edge_index, pair_attr(graph.x[:, 0], graph.pos, edge_index)
+
+
+def _full(graph: Graph, ptr: Tensor, rule: Mapping[str, object]) -> tuple[Tensor, Tensor]:
+    edge_index = full_edges(ptr)
+    return edge_index, pair_attr(graph.x[:, 0], graph.pos, edge_index)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How the edges of a rule are made, and the names of its settings."""
+
+    edges: Callable[[Graph, Tensor, Mapping[str, object]], tuple[Tensor, Tensor]]
+    keys: tuple[str, ...] = ()
+
+
+_RULES = {
+    "offsets": _Rule(_offsets, ("of", "bands")), "eta_phi": _Rule(_eta_phi, ("k",)),
+    "eta_phi_radius": _Rule(_eta_phi_radius, ("r", "most")), "full": _Rule(_full),
+}

@@ -12,7 +12,7 @@ from torch import Tensor
 from geoembed.errors import EmptyGraphError, SchemaError, ValueRangeError
 from geoembed.graphs.bands import SDSS, SENTINEL2, place_bands
 from geoembed.graphs.kind import Kind
-from geoembed.graphs.patches import from_patches, grid_topology, induced, padding_of, to_patches
+from geoembed.graphs.patches import from_patches, grid_topology, induced, near_pixels, padding_of, to_patches
 from geoembed.schema import FIELDS, Graph, GraphBatch, Provenance, Scalar, Setting, level_of
 
 __all__ = ["SDSS", "SENTINEL2", "grid_batch", "grid_graph", "image_of", "place_bands", "turn"]
@@ -41,7 +41,7 @@ def grid_graph(
     >>> graph.x[1].tolist(), graph.num_edges
     ([2.0, 3.0, 6.0, 7.0], 12)
     """
-    pixels, masked = _pixels(image)
+    pixels, masked = pixels_of(image)
     if pixels.dim() == 2:
         pixels, masked = pixels.unsqueeze(0), None if masked is None else masked.unsqueeze(0)
     _require(pixels.dim() == 3, "image", f"shape {list(pixels.shape)}", "[C, H, W] or [H, W]", "For a batch call grid_batch.")
@@ -65,7 +65,7 @@ def grid_batch(
     ``mask`` [B, H, W] or [B, C, H, W]; the rest as in :func:`grid_graph`, of which this is the batched form. An image without
     a measured pixel is legal here: its mask is False everywhere.
     """
-    pixels, masked = _pixels(images)
+    pixels, masked = pixels_of(images)
     _require(pixels.dim() == 4, "images", f"shape {list(pixels.shape)}", "[B, C, H, W]", "For one image call grid_graph.")
     return _batch(pixels, _measured(pixels, None if mask is None else _flags(mask), masked), patch, bands, modality)
 
@@ -102,19 +102,25 @@ def turn(graph: Graph, k: int = 1, flip: bool = False) -> Graph:
     number = torch.empty_like(order).scatter_(0, order, torch.arange(n, device=order.device))
     source, target = number[graph.edge_index]
     edges = torch.argsort(target * n + source)
-    topology = grid_topology(canvas.shape[0], canvas.shape[1], str(graph.x.device))
     fields = {name: _moved(name, value, order, edges) for name, value in graph.items() if isinstance(value, Tensor)}
     for name in ("x", "measured"):
         square = graph[name].reshape(n, channels, patch, patch)
         fields[name] = _turned(square, k, flip).reshape(n, -1)[order]
-    pos, index, step = induced(topology, keep) if n < rows * cols else (topology.pos, topology.edge_index, topology.edge_attr)
+    radius, key = graph.provenance.settings.get("radius"), ""
+    if isinstance(radius, float):  # lit pixels
+        row, col = (canvas >= 0).nonzero(as_tuple=True)
+        index, step = near_pixels(row, col, canvas.shape[1], radius)
+        pos = torch.stack([row, col], -1).float()
+    else:
+        topology = grid_topology(canvas.shape[0], canvas.shape[1], str(graph.x.device))
+        key = topology.key if graph.provenance.topology else ""
+        pos, index, step = induced(topology, keep) if n < rows * cols else (topology.pos, topology.edge_index, topology.edge_attr)
     fields.update(pos=pos, edge_index=index, edge_attr=step)
     settings = {**graph.provenance.settings, "rows": canvas.shape[0], "cols": canvas.shape[1], "padded_rows": 0, "padded_cols": 0}
-    key = topology.key if graph.provenance.topology else ""
     return Graph(graph.provenance, n, **fields).with_provenance(settings=settings, topology=key)
 
 
-def _pixels(image: Any) -> tuple[Tensor, Tensor | None]:
+def pixels_of(image: Any) -> tuple[Tensor, Tensor | None]:
     """(float32 tensor, mask of a masked array or None)."""
     if isinstance(image, Tensor):
         pixels, masked = image, None

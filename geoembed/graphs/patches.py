@@ -82,3 +82,25 @@ def induced(topology: Topology, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     source, target = topology.edge_index
     linked = keep[source] & keep[target]
     return topology.pos[keep], number[topology.edge_index[:, linked]], topology.edge_attr[linked]
+
+
+def near_pixels(row: Tensor, col: Tensor, cols: int, radius: float) -> tuple[Tensor, Tensor]:
+    """(edge_index [2, E], edge_attr [E, 3]) of the pixels (row, col) [N] int64, in row-major order, that lie within ``radius``.
+
+    As in :class:`Topology`: (distance, row step, column step) of the source seen from the target; sorted by target, then source.
+    Only pixels of the list are looked at: N log N, whatever the size of the image.
+
+    >>> near_pixels(torch.tensor([0, 1, 5]), torch.tensor([0, 1, 5]), 8, 1.5)[0].tolist()
+    [[1, 0], [0, 1]]
+    """
+    reach = int(radius)
+    steps = torch.cartesian_prod(torch.arange(-reach, reach + 1), torch.arange(-reach, reach + 1)).reshape(-1, 2).to(row.device)
+    length = steps.double().norm(dim=1)
+    steps = steps[(length > 0) & (length <= radius)]  # in order of the source's place
+    side = col.unsqueeze(1) + steps[:, 1]  # [N, K]
+    place, wanted = row * cols + col, (row.unsqueeze(1) + steps[:, 0]) * cols + side
+    found = torch.searchsorted(place, wanted).clamp(max=len(place) - 1)
+    there = (place[found] == wanted) & (side >= 0) & (side < cols)
+    target, step = there.nonzero(as_tuple=True)
+    moved = steps[step].float()
+    return torch.stack([found[target, step], target]), torch.cat([moved.norm(dim=-1, keepdim=True), moved], -1)

@@ -14,6 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 
 from geoembed.errors import BudgetError, StoreError, UnreadableFileError
+from geoembed.io.column_map import ColumnMap, column_map
 from geoembed.io.opener import is_url
 from geoembed.ops import backends
 from geoembed.pipeline.chunks import Chunk, chunks_of
@@ -30,7 +31,7 @@ _ALARM = -int(getattr(signal, "SIGALRM", 14))
 
 def build(
     files: str | Path | Sequence[str | Path], out: str | Path, *, workers: int = 1, limits: Limits | None = None,
-    progress: Progress | None = None, executor: Executor | None = None,
+    progress: Progress | None = None, executor: Executor | None = None, columns: ColumnMap | str | Path | None = None,
 ) -> Report:
     """Files, folders or URLs -> a graph store in ``out``, complete and resumable; what is broken is quarantined and listed.
 
@@ -41,8 +42,9 @@ def build(
         limits: what one file may cost.
         progress: called after each chunk.
         executor: any ``concurrent.futures.Executor`` to spread chunks over; each of its processes then isolates for itself.
+        columns: what the columns of tables of particles mean, as of :func:`geoembed.read`; all files must then be such tables.
     """
-    started = time.perf_counter()
+    started, given = time.perf_counter(), column_map(columns)
     limits, folder, inputs = limits or Limits(), Path(out), expand(files)
     entries, resumed = [], 0
     with locked(folder):
@@ -54,7 +56,7 @@ def build(
             entry = journal.finished(chunk.key)
             return entry if entry is not None and settled(entry.repeat, limits) else None
 
-        for entry, fresh in built_chunks(list(chunks_of(sources)), folder, finished, limits, workers, executor):
+        for entry, fresh in built_chunks(list(chunks_of(sources, given)), folder, finished, limits, workers, executor):
             if fresh:
                 journal.add(entry)
             entries.append(entry)
@@ -127,7 +129,7 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
             # Once more alone: what died may have been killed from outside, or by what an earlier source left behind.
             acquitted.add(number)
             with tempfile.TemporaryDirectory(prefix="geoembed-") as aside:
-                suspect = Chunk(chunk.key, chunk.sources[number : number + 1])
+                suspect = Chunk(chunk.key, chunk.sources[number : number + 1], chunk.columns)
                 alone, (_, records) = _attempt(isolation, suspect, Path(aside), limits, {})
             if isinstance(alone, ChunkEntry):
                 continue
@@ -161,7 +163,7 @@ def _attempt(
     place = Path(name)
     try:
         blank(place)
-        result = isolation.run(write_chunk, Task(folder, chunk.key, chunk.sources, limits, place, os.getpid(), guilty))
+        result = isolation.run(write_chunk, Task(folder, chunk.key, chunk.sources, limits, place, os.getpid(), guilty, chunk.columns))
         return result, told(place)
     finally:
         place.unlink(missing_ok=True)

@@ -16,6 +16,8 @@ from pathlib import Path
 import fsspec
 
 import geoembed
+from geoembed.config import to_json
+from geoembed.io.column_map import ColumnMap
 from geoembed.io.opener import is_url
 
 MAX_FILES, MEAN_FILES = 64, 32
@@ -26,13 +28,14 @@ _CODE = ("graphs", "io", "ops", "schema", "store")
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some sources, and the key that their content, the code and the installed readers give."""
+    """Some sources, what their columns mean, and the key that their content, that, the code and the installed readers give."""
 
     key: str
     sources: tuple[str, ...]
+    columns: ColumnMap | None = None
 
 
-def chunks_of(sources: Sequence[str]) -> Iterator[Chunk]:
+def chunks_of(sources: Sequence[str], columns: ColumnMap | None = None) -> Iterator[Chunk]:
     """Sources in order, cut into chunks of about 32 files or 64 MiB.
 
     Where a chunk ends depends on the names in it alone: a file that is added or taken away changes its own chunk only.
@@ -42,20 +45,21 @@ def chunks_of(sources: Sequence[str]) -> Iterator[Chunk]:
     for source in sources:
         weight = _size(source)
         if group and size + weight > MAX_BYTES:
-            yield _chunk(group)
+            yield _chunk(group, columns)
             group, size = [], 0
         group.append(source)
         size += weight
         if len(group) == MAX_FILES or zlib.crc32(os.fsencode(os.path.basename(source))) % MEAN_FILES == 0:
-            yield _chunk(group)
+            yield _chunk(group, columns)
             group, size = [], 0
     if group:
-        yield _chunk(group)
+        yield _chunk(group, columns)
 
 
-def _chunk(sources: Sequence[str]) -> Chunk:
-    content = json.dumps([code_version(), [[source, fingerprint(source)] for source in sources]])
-    return Chunk(hashlib.sha256(content.encode()).hexdigest()[:32], tuple(sources))
+def _chunk(sources: Sequence[str], columns: ColumnMap | None) -> Chunk:
+    meaning = [] if columns is None else [to_json(columns)]
+    content = json.dumps([code_version(), [[source, fingerprint(source)] for source in sources], *meaning])
+    return Chunk(hashlib.sha256(content.encode()).hexdigest()[:32], tuple(sources), columns)
 
 
 def _size(source: str) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from geoembed.encoders import Encoder
+from geoembed.io.column_map import ColumnMap, column_map
 from geoembed.ops import backends
 from geoembed.pipeline.build import built_chunks, settled
 from geoembed.pipeline.choose import Chooser
@@ -35,6 +36,7 @@ def embed(
     files: str | Path | Sequence[str | Path], encoder: Encoder[Any] | str | None = None, weights: str | Path | None = None,
     out: str | Path = "table", *, workers: int = 1, limits: Limits | None = None, progress: Progress | None = None,
     device: str | None = None, budget: Budget | None = None, executor: Executor | None = None,
+    columns: ColumnMap | str | Path | None = None,
 ) -> Report:
     """Files, folders, URLs or graph stores -> rows of the vector table ``out``; what is broken is quarantined and listed.
 
@@ -50,8 +52,9 @@ def embed(
         device: where the encoder runs; None for a GPU where there is one.
         budget: nodes, edges and graphs of a batch; None for one that suits the device.
         executor: spreads the parsing, as in :func:`build`.
+        columns: what the columns of tables of particles mean, as in :func:`build`.
     """
-    started = time.perf_counter()
+    started, meaning = time.perf_counter(), column_map(columns)
     limits, folder = limits or Limits(), Path(out)
     given = [files] if isinstance(files, (str, Path)) else list(files)
     stores = [path for path in given if is_store(path)]
@@ -72,7 +75,7 @@ def embed(
             units = [unit for store in stores for unit in _stored(store, done)]
             total = len(inputs.sources) + sum(len(unit.entry.sources) for unit in units)
             with _threads(workers if inputs.sources else 0):
-                for unit in chain(units, _parsed(inputs, scratch, done, limits, workers, executor)):
+                for unit in chain(units, _parsed(list(chunks_of(inputs.sources, meaning)), scratch, done, limits, workers, executor)):
                     run.add(unit.entry, unit.folder, unit.rows, unit.temporary)
                     if progress is not None:
                         progress(run.sources, total, run.records_in)
@@ -117,7 +120,7 @@ def _stored(folder: str | Path, done: Done) -> Iterator[_Unit]:
 
 
 def _parsed(
-    inputs: Inputs, scratch: Path, done: Done, limits: Limits, workers: int, executor: Executor | None
+    chunks: list[Chunk], scratch: Path, done: Done, limits: Limits, workers: int, executor: Executor | None
 ) -> Iterator[_Unit]:
     """The chunks of files, parsed into a scratch folder; those that the table has come without shards."""
 
@@ -128,7 +131,7 @@ def _parsed(
         return ChunkEntry(key=chunk.key, sources=list(chunk.sources), records_in=rows.records_in, built=rows.embedded,
                           quarantined=rows.records_in - rows.embedded, shards=[])
 
-    for entry, fresh in built_chunks(list(chunks_of(inputs.sources)), scratch, finished, limits, workers, executor):
+    for entry, fresh in built_chunks(chunks, scratch, finished, limits, workers, executor):
         yield _Unit(entry, scratch, None if fresh else done(entry.key), temporary=True)
 
 

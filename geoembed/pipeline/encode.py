@@ -19,6 +19,7 @@ from geoembed.store.loader import Piece, close_finished, gather, plan
 
 log = logging.getLogger("geoembed")
 # What an encoder may raise over one graph: its own typed errors, and those of torch and Python beneath it.
+EDGES = frozenset({"edge_index", "edge_attr"})
 _FAULTS = (GeoembedError, RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError, MemoryError)
 
 
@@ -50,7 +51,7 @@ class Encoding:
             self.encoder.train(training)
 
     def _encode(self, pieces: Sequence[Piece]) -> Iterator[Encoded]:
-        batch = gather(pieces)  # outside the try: a damaged store is no fault of a graph
+        batch = gather(pieces, edges=bool(EDGES & self.encoder.needs))  # outside the try: a damaged store is no fault of a graph
         provenance = batch.provenances
         fault: Exception
         try:

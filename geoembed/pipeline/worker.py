@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 import torch
 
 from geoembed.errors import BudgetError, GeoembedError
-from geoembed.io.reader import Item, readers, stream
+from geoembed.graphs.blocks import Block
+from geoembed.io.column_map import ColumnMap
+from geoembed.io.reader import Item, Parsed, built_together, readers, stream_blocks
 from geoembed.io.record import Quarantined
 from geoembed.pipeline.inputs import unusable
 from geoembed.pipeline.report import Limits
@@ -27,6 +28,8 @@ from geoembed.store import ChunkEntry, Refused, ShardWriter
 
 _PLACE = struct.Struct("<qq")  # number of the source that is being read, records had from it
 _EXITED = 70
+TOGETHER = 64
+"""Records built at once: enough to share the cost of a call, few enough to stay small."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Task:
         place: file that tells the parent where the process is, should it die.
         parent: process that waits for the result.
         guilty: sources that ended an earlier process, by number.
+        columns: what the columns of tables of particles mean; None to go by their names.
     """
 
     folder: Path
@@ -59,6 +63,7 @@ class Task:
     place: Path
     parent: int
     guilty: Mapping[int, Guilty] = field(default_factory=dict)
+    columns: ColumnMap | None = None
 
 
 def begin(scratch: str) -> None:
@@ -76,15 +81,12 @@ def write_chunk(task: Task) -> ChunkEntry:
     readers()  # plug-ins are imported before the clock runs
     writer = ShardWriter(task.folder, task.key)
     repeat = ""
-    for number, source in enumerate(task.sources):
-        if not _alive(task.parent):
-            os._exit(0)  # nobody waits: the command was killed
-        for item in _records(task, number, source):
-            refused = _add(writer, item, task.limits)
-            if refused and refused.error == "MissingExtraError":
-                repeat = "a library was missing"
-            elif refused and refused.stage == "limit" and not repeat:
-                repeat = f"limits {task.limits}"
+    for item in _built(_everything(task)):
+        refused = _add(writer, item, task.limits)
+        if refused and refused.error == "MissingExtraError":
+            repeat = "a library was missing"
+        elif refused and refused.stage == "limit" and not repeat:
+            repeat = f"limits {task.limits}"
     _tell(task.place, len(task.sources), 0)
     shards = writer.close()
     return ChunkEntry(
@@ -93,17 +95,39 @@ def write_chunk(task: Task) -> ChunkEntry:
     )
 
 
-def _records(task: Task, number: int, source: str) -> Iterator[Item]:
+def _everything(task: Task) -> Iterator[Item | Block | Parsed]:
+    """The items of all sources, in order."""
+    for number, source in enumerate(task.sources):
+        if not _alive(task.parent):
+            os._exit(0)  # nobody waits: the command was killed
+        yield from _records(task, number, source)
+
+
+def _built(items: Iterator[Item | Block | Parsed]) -> Iterator[Item | Block]:
+    """The same records in the same order; those that can be are built together, also across files."""
+    waiting: list[Parsed] = []
+    for item in items:
+        if waiting and not (isinstance(item, Parsed) and item.joins(waiting[0]) and len(waiting) < TOGETHER):
+            yield from built_together(waiting)
+            waiting = []
+        if isinstance(item, Parsed):
+            waiting.append(item)
+        else:
+            yield item
+    yield from built_together(waiting)
+
+
+def _records(task: Task, number: int, source: str) -> Iterator[Item | Block | Parsed]:
     """The items of one source; the clock runs, and memory is limited, only while the source's reader works."""
     if (error := unusable(source)) is not None:
         yield Quarantined(source, "", "open", str(error), type(error).__name__), error
         return
     guilty = task.guilty.get(number)
-    items = stream(source)
+    items = _limited(stream_blocks(source, task.columns), task, number)
     count = 0
-    for item in _limited(items, task, number) if guilty is None else islice(_limited(items, task, number), guilty.records):
+    for item in items if guilty is None else _first(items, guilty.records):
         yield item
-        count += 1
+        count += records_of(item)
     if guilty is not None:
         yield Quarantined(source, "", "limit", guilty.reason, guilty.error), GeoembedError(where=source, found="", expected="", remedy="")
     elif count == 0:
@@ -111,7 +135,19 @@ def _records(task: Task, number: int, source: str) -> Iterator[Item]:
         yield Quarantined(source, "", "read", empty, "EmptyGraphError"), GeoembedError(where=source, found="", expected="", remedy="")
 
 
-def _limited(items: Iterator[Item], task: Task, number: int) -> Iterator[Item]:
+def records_of(item: Item | Block | Parsed) -> int:
+    """How many records an item of a stream stands for."""
+    return len(item) if isinstance(item, Block) else 1
+
+
+def _first(items: Iterator[Item | Block | Parsed], records: int) -> Iterator[Item | Block | Parsed]:
+    """The first ``records`` records; nothing beyond them is asked for."""
+    while records > 0 and (item := next(items, None)) is not None:
+        yield item.cut(0, records) if isinstance(item, Block) and len(item) > records else item
+        records -= records_of(item)
+
+
+def _limited(items: Iterator[Item | Block | Parsed], task: Task, number: int) -> Iterator[Item | Block | Parsed]:
     allowed = _allowance(task.limits.memory_gib)
     count = 0
     while True:
@@ -121,11 +157,14 @@ def _limited(items: Iterator[Item], task: Task, number: int) -> Iterator[Item]:
         if item is None:
             return
         yield item
-        count += 1
+        count += records_of(item)
 
 
-def _add(writer: ShardWriter, item: Item, limits: Limits) -> Refused | None:
+def _add(writer: ShardWriter, item: Item | Block, limits: Limits) -> Refused | None:
     """Store one item; returns the quarantine where there is one."""
+    if isinstance(item, Block):
+        writer.add_block(item)
+        return None
     if isinstance(item, Graph):
         try:
             writer.add(item)

@@ -3,24 +3,31 @@
 **A graph store** is a folder. The words MUST and SHOULD are meant as in RFC 2119.
 
 ``manifest.json``
-    A JSON object. ``format`` MUST be 1; a reader MUST refuse another number. ``records_in`` MUST equal ``built`` +
-    ``quarantined``. ``chunks`` lists the units of work in input order: ``key`` (hash of names and content of the inputs, of
+    A JSON object. ``format`` MUST be 2; a reader MUST refuse numbers that it does not know. (Format 1 stored every edge and had a
+    line for every record; it is read, and a store to which something is added becomes one of format 2.) ``records_in`` MUST equal
+    ``built`` + ``quarantined``. ``chunks`` lists the units of work in input order: ``key`` (hash of names and content of the inputs, of
     the code that read them and of the installed readers), ``sources``, the three counts, ``repeat`` (why the chunk is built
     again by the next run, or empty) and ``shards``. Each shard gives ``stem``, ``graphs``, ``nodes``, ``edges``, ``records``
-    (lines of its list), ``kind``, ``modality``, ``topology``, ``signature`` (shards of one signature batch together),
+    (of its list), ``kind``, ``modality``, ``topology``, ``signature`` (shards of one signature batch together),
     ``settings`` of its builder and ``files`` (name → sha256). ``topologies`` maps file names to sha256. ``sha256`` is that
     of the document without this entry, as JSON with sorted keys, no spaces and ASCII only.
 ``shard-<hash>.safetensors``
-    The graphs of one kind, modality, topology and set of fields, at most 4,096 or about 64 MiB. Every field of
+    The graphs of one kind, modality, topology and set of fields, at most 16,384 or about 64 MiB. Every field of
     ``geoembed.schema.FIELDS`` and every user field that the graphs have MUST be present under its own name, the graphs
     concatenated along the axis that counts rows of the field's level; values MUST be bit-equal to those of the graph, except
     that the contract's int64 fields SHOULD be stored in the smallest of uint8, int16, int32 that holds them. Indices are local to
     their graph. ``ptr.node``, ``ptr.edge``, and where such fields exist ``ptr.token`` and ``ptr.angle``, [B+1] int64, bound the
     rows of each graph. The file's metadata holds one entry ``geoembed``, a JSON object: ``format``, ``fields`` (their order
-    in the graph) and ``common`` (``kind``, ``modality``, ``settings``, ``topology`` of every line that lacks them).
+    in the graph), ``common`` (``kind``, ``modality``, ``settings``, ``topology`` of every line that lacks them) and, where all edges
+    follow from it bit for bit, ``rule``: an edge rule of ``geoembed.graphs.connect``. ``edge_index`` and ``edge_attr`` MUST then be absent
+    and are derived from ``x``, ``pos`` and ``token``; ``ptr.edge`` is there all the same. A writer MUST NOT leave out edges that
+    the rule does not give back.
 ``shard-<hash>.jsonl``
-    One JSON object a line and record, in the order in which the records were read (``order``): a graph's ``source``,
-    ``record``, ``notes`` and what differs from ``common``; the n-th of these lines belongs to graph n of the tensors. A
+    JSON objects, one a line, in the order in which the records were read (``order``, of the line's first record). A graph has
+    ``source``, ``record``, ``notes`` and what differs from ``common``. A line with ``records`` stands for so many graphs of
+    consecutive records of one source: that of graph i is called ``prefix`` followed by the decimal number ``first`` + i; its notes
+    are ``notes`` and those of ``counts`` (name → one integer a graph) that are not 0 there. Graphs lie in the tensors in the
+    order of these lines. A
     quarantined record has ``stage``, ``reason`` and ``error`` instead, and no graph. A list without tensors is legal: all its
     records were quarantined.
 ``topology-<hash>.safetensors``

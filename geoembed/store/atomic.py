@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,18 @@ WRITING = ".writing-"
 UNTOUCHED = "What was there before is untouched; free space and repeat the command: it goes on where it stopped."
 
 
-def replace_with(path: Path, data: bytes) -> str:
-    """Write ``data`` as ``path``, atomically and durably; returns its sha256. A full disk is a :class:`StoreError`."""
+def replace_with(path: Path, *parts: bytes | memoryview) -> str:
+    """Write ``parts``, one after the other, as ``path``, atomically and durably; returns the file's sha256.
+
+    A full disk is a :class:`StoreError`.
+    """
     spool = path.with_name(f"{WRITING}{path.name}.{os.getpid()}")
+    digest = hashlib.sha256()
     try:
         with open(spool, "wb") as file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
+                digest.update(part)
             file.flush()
             os.fsync(file.fileno())
         publish(spool, path)
@@ -30,10 +36,10 @@ def replace_with(path: Path, data: bytes) -> str:
         with suppress(OSError):
             spool.unlink()
         raise StoreError(
-            where=path, found=f"{error.strerror or error} while writing {len(data)} bytes",
+            where=path, found=f"{error.strerror or error} while writing {sum(len(part) for part in parts)} bytes",
             expected="room and permission to write", remedy=UNTOUCHED,
         ) from error
-    return hashlib.sha256(data).hexdigest()
+    return digest.hexdigest()
 
 
 def publish(spool: Path, path: Path) -> None:
@@ -58,16 +64,16 @@ def sealed(document: dict[str, Any]) -> bytes:
     return json.dumps({**document, "sha256": _seal(document)}, indent=1).encode()
 
 
-def unsealed(path: Path, formats: int) -> dict[str, Any]:
-    """The document that :func:`sealed` wrote; :class:`StoreError` where it was changed or is of another format."""
+def unsealed(path: Path, formats: Sequence[int]) -> dict[str, Any]:
+    """The document that :func:`sealed` wrote; :class:`StoreError` where it was changed or is of none of these formats."""
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, OSError) as error:
         raise StoreError(where=path, found=f"no JSON document ({error})", expected="the list of the folder's files",
                          remedy="Remove the folder and build it again.") from error
-    if not isinstance(document, dict) or document.get("format") != formats:
+    if not isinstance(document, dict) or document.get("format") not in formats:
         found = document.get("format") if isinstance(document, dict) else type(document).__name__
-        raise StoreError(where=path, found=f"format {found!r}", expected=f"format {formats}",
+        raise StoreError(where=path, found=f"format {found!r}", expected=f"format {' or '.join(map(str, formats))}",
                          remedy="Open it with the version of geoembed that wrote it, or build it again.")
     seal = document.pop("sha256", None)
     if seal != _seal(document):
@@ -81,7 +87,8 @@ def is_sealed(path: Path, second: str) -> bool:
     if not path.is_file():
         return False
     with open(path, "rb") as file:
-        return file.read(64).replace(b" ", b"").replace(b"\n", b"").startswith(b'{"format":1,"%s":' % second.encode())
+        head = file.read(64).replace(b" ", b"").replace(b"\n", b"")
+    return any(head.startswith(b'{"format":%d,"%s":' % (number, second.encode())) for number in (1, 2))
 
 
 def _seal(document: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One JSON line a record: the provenance of a graph, or the reason why there is none."""
+"""JSON lines: the provenance of a graph, or of a run of graphs of consecutive records; or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from geoembed.errors import SchemaError
+from geoembed.graphs.blocks import Block, Names
 from geoembed.schema import Provenance
 
 COMMON = ("kind", "modality", "settings", "topology")
@@ -47,16 +48,37 @@ def graph_line(order: int, provenance: Provenance, common: Mapping[str, Any]) ->
     return json.dumps(line, default=_scalar)
 
 
+def run_line(order: int, block: Block, common: Mapping[str, Any]) -> str:
+    """The line of a block: its graphs are those of consecutive records whose keys are a prefix and a number."""
+    names = block.names
+    counts = {name: count.tolist() for name, count in names.counts.items()}
+    line = {"order": order, "records": len(block), "source": names.source, "prefix": names.prefix, "first": names.first,
+            "notes": dict(names.notes), "counts": counts}
+    for name in COMMON:
+        value = plain(getattr(block, name, ""))  # a block has no topology
+        if value != common[name]:
+            line[name] = value
+    return json.dumps(line, default=_scalar)
+
+
+def records_in(line: bytes) -> int:
+    """How many records a line stands for."""
+    return int(json.loads(line)["records"]) if b'"records": ' in line and "records" in json.loads(line) else 1
+
+
+def provenances_of(values: Mapping[str, Any], common: Mapping[str, Any], low: int, high: int) -> list[Provenance]:
+    """Provenance of graphs ``low`` … ``high − 1`` of a line that :func:`graph_line` or :func:`run_line` wrote, as JSON gave it back."""
+    shared = {name: values.get(name, common[name]) for name in COMMON}
+    if "records" not in values:
+        return [Provenance(source=values["source"], record=values["record"], notes=values["notes"], **shared)][low:high]
+    counts = {name: np.asarray(count[low:high], np.int64) for name, count in values["counts"].items()}
+    names = Names(prefix=values["prefix"], first=values["first"] + low, source=values["source"], notes=values["notes"], counts=counts)
+    return [Provenance(source=names.source, record=names.key(i), notes=names.notes_of(i), **shared) for i in range(high - low)]
+
+
 def refused_line(order: int, refused: Refused, chunk: str = "") -> str:
     """The line of a quarantined record, of the chunk of inputs ``chunk`` where a list holds several."""
     return json.dumps({"order": order, **asdict(refused)} | ({"chunk": chunk} if chunk else {}))
-
-
-def provenance_of(line: bytes, common: Mapping[str, Any]) -> Provenance:
-    """The provenance that :func:`graph_line` wrote; settings that all share are one object."""
-    values = json.loads(line)
-    shared = {name: values.get(name, common[name]) for name in COMMON}
-    return Provenance(source=values["source"], record=values["record"], notes=values["notes"], **shared)
 
 
 def is_refused(line: bytes) -> bool:

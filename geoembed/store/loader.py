@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from geoembed.errors import EmptyGraphError
 from geoembed.schema import FIELDS, Graph, GraphBatch, level_of
+from geoembed.store.layout import EDGES
 from geoembed.store.manifest import Store, open_store
 from geoembed.store.shards import Shard
 
@@ -110,22 +111,23 @@ def _reach(shard: Shard, low: int, room: Budget) -> int:
     return max(high, low)
 
 
-def gather(pieces: Sequence[Piece]) -> GraphBatch:
-    """The batch of some pieces of shards of one signature."""
+def gather(pieces: Sequence[Piece], *, edges: bool = True) -> GraphBatch:
+    """The batch of some pieces of shards of one signature; without ``edges``, those that a rule would have to make are left out."""
     if not pieces:
         raise EmptyGraphError(where="a batch", found="no graphs", expected="at least one", remedy="Skip empty batches.")
     first = pieces[0].shard
     provenance = [origin for piece in pieces for origin in piece.shard.provenance(piece.low, piece.high)]
     nodes = torch.cat([_counts(piece, "ptr.node") for piece in pieces])
     ptr = torch.cat([nodes.new_zeros(1), nodes.cumsum(0)])
-    own = [name for name in first.fields if name not in first.shared]
+    ruled = () if edges else {name for piece in pieces if piece.shard.rule is not None for name in EDGES}
+    own = [name for name in first.fields if name not in first.shared and name not in ruled]
     if first.stacked:
         fields = {name: _stacked(name, pieces) for name in own} | first.shared
         return GraphBatch.from_fields(provenance, ptr, first.entry.topology, **{name: fields[name] for name in first.fields})
     starts = {"nodes": ptr[:-1]}
     if any(name in FIELDS and FIELDS[name].offset == "edges" for name in own):
-        edges = torch.cat([_counts(piece, "ptr.edge") for piece in pieces])
-        starts["edges"] = edges.cumsum(0) - edges
+        counts = torch.cat([_counts(piece, "ptr.edge") for piece in pieces])
+        starts["edges"] = counts.cumsum(0) - counts
     return GraphBatch.from_fields(provenance, ptr, "", **{name: _shifted(name, pieces, starts) for name in own})
 
 

@@ -12,7 +12,7 @@ from geoembed.store.atomic import is_sealed, replace_with, sealed, sweep, unseal
 from geoembed.store.entries import ChunkEntry
 from geoembed.store.lines import Refused
 from geoembed.store.shards import Shard
-from geoembed.store.writer import FORMAT
+from geoembed.store.writer import FORMAT, READABLE
 
 MANIFEST, JOURNAL = "manifest.json", "journal.jsonl"
 _PREFIXES = ("shard-", "topology-")
@@ -159,11 +159,11 @@ def _ends_whole(path: Path) -> bool:
 
 
 def _chunks(path: Path) -> list[ChunkEntry]:
-    document = unsealed(path, FORMAT)
+    document = unsealed(path, READABLE)
     try:
         return [ChunkEntry.from_dict(chunk) for chunk in document["chunks"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(where=path, found=f"an entry that is not one of a store ({error})", expected=f"format {FORMAT}",
+        raise StoreError(where=path, found=f"an entry that is not one of a store ({error})", expected=f"an entry of format {FORMAT}",
                          remedy="Build the store again.") from error
 
 

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from geoembed.errors import StoreError
-from geoembed.schema import FIELDS, Graph, Provenance, level_of
+from geoembed.schema import Graph, Provenance, level_of
 from geoembed.store.atomic import sha256_of
 from geoembed.store.entries import ShardEntry
-from geoembed.store.lines import Refused, is_refused, provenance_of, refused_of
-from geoembed.store.writer import topology_file
+from geoembed.store.layout import EDGES, RULED, axis_of, local_edges, topology_file, widened
+from geoembed.store.lines import Refused, is_refused, provenances_of, records_in, refused_of
 
 Bounds = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _List:
+    """The list of records as it lies on the disk: bounds of the lines of graphs and of quarantined records, and the number of
+    graphs before each line of graphs, with their total at the end."""
+
+    text: bytes
+    lines: Bounds
+    refused: Bounds
+    starts: Bounds
 
 
 class Shard:
@@ -33,6 +44,8 @@ class Shard:
     def __init__(self, folder: Path, entry: ShardEntry, topologies: Mapping[str, str]) -> None:
         self.folder, self.entry, self.topologies = folder, entry, topologies
         self._checked: set[str] = set()
+        self._last: tuple[tuple[int, int], dict[str, Tensor]] = ((-1, -1), {})
+        self._parsed: tuple[int, Mapping[str, Any]] = (-1, {})
 
     def __reduce__(self) -> tuple[object, ...]:
         return Shard, (self.folder, self.entry, self.topologies)
@@ -53,6 +66,7 @@ class Shard:
         """Forget what is open; the next use opens it again. Tensors that were handed out stay valid."""
         for name in ("_opened", "_list"):
             self.__dict__.pop(name, None)
+        self._last, self._parsed = ((-1, -1), {}), (-1, {})
 
     @cached_property
     def _opened(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -65,8 +79,7 @@ class Shard:
         return self._open(file, self.topologies)[0] if self.entry.topology and file in self.topologies else {}
 
     @cached_property
-    def _list(self) -> tuple[bytes, Bounds, Bounds]:
-        """The list of records as it lies on the disk, and the bounds of the lines of graphs and of quarantined records."""
+    def _list(self) -> _List:
         name = f"{self.entry.stem}.jsonl"
         self._check(name, self.entry.files)
         text = (self.folder / name).read_bytes()
@@ -75,7 +88,11 @@ class Shard:
         refused = np.zeros(len(bounds), bool)
         if self.entry.records != self.entry.graphs:
             refused = np.array([is_refused(text[low:high]) for low, high in bounds], bool)
-        return text, bounds[~refused], bounds[refused]
+        lines = bounds[~refused]
+        counts = np.ones(len(lines), np.int64)
+        if len(lines) != self.entry.graphs:  # some stand for many
+            counts = np.array([records_in(text[low:high]) for low, high in lines], np.int64)
+        return _List(text, lines, bounds[refused], np.concatenate([[0], counts.cumsum()]).astype(np.int64))
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -92,16 +109,32 @@ class Shard:
         """Whether all graphs hold the tensors of one topology."""
         return bool(self.shared)
 
+    @property
+    def rule(self) -> Mapping[str, Any] | None:
+        """The rule from which the edges of every graph are derived; None where they are stored, or there are none."""
+        rule: Mapping[str, Any] | None = self._opened[1].get("rule")
+        return rule
+
     def provenance(self, low: int, high: int) -> list[Provenance]:
         """Provenance of graphs ``low`` … ``high - 1``."""
-        text, graphs, _ = self._list
-        common = self._opened[1]["common"]
-        return [provenance_of(text[start:stop], common) for start, stop in graphs[low:high].tolist()]
+        held, common = self._list, self._opened[1]["common"]
+        found: list[Provenance] = []
+        first = int(np.searchsorted(held.starts, low, side="right")) - 1
+        for number in range(max(first, 0), int(np.searchsorted(held.starts[:-1], high))):
+            before, after = int(held.starts[number]), int(held.starts[number + 1])
+            found += provenances_of(self._line(number), common, max(low, before) - before, min(high, after) - before)
+        return found
+
+    def _line(self, number: int) -> Mapping[str, Any]:
+        """A line of graphs as JSON gives it back; the last one is kept, as one graph after the other may be asked of it."""
+        if self._parsed[0] != number:
+            start, stop = self._list.lines[number]
+            self._parsed = number, json.loads(self._list.text[start:stop])
+        return self._parsed[1]
 
     def refused(self) -> list[Refused]:
         """The quarantined records that this shard lists."""
-        text, _, refused = self._list
-        return [refused_of(text[start:stop]) for start, stop in refused.tolist()]
+        return [refused_of(self._list.text[start:stop]) for start, stop in self._list.refused.tolist()]
 
     def bounds(self, name: str, low: int, high: int) -> tuple[int, int]:
         """First and last row of a field for graphs ``low`` … ``high - 1``."""
@@ -111,9 +144,18 @@ class Shard:
 
     def rows(self, name: str, low: int, high: int) -> Tensor:
         """The rows of a field for graphs ``low`` … ``high - 1``, in the dtype of the contract; indices stay local."""
-        axis = FIELDS[name].axis if name in FIELDS else 0
+        if name in EDGES and self.rule is not None:
+            return self._derived(low, high)[name]
         start, stop = self.bounds(name, low, high)
-        return widened(name, self.tensors[name].narrow(axis, start, stop - start))
+        return widened(name, self.tensors[name].narrow(axis_of(name), start, stop - start))
+
+    def _derived(self, low: int, high: int) -> dict[str, Tensor]:
+        """The edges of graphs ``low`` … ``high - 1`` by the rule; the last answer is kept, as both fields are asked for in turn."""
+        if self._last[0] != (low, high):
+            nodes = self.tensors["ptr.node"][low : high + 1]
+            fields = {name: self.rows(name, low, high) for name in RULED if name in self.fields}
+            self._last = (low, high), local_edges(fields, nodes - nodes[0], self.rule or {})
+        return self._last[1]
 
     def graph(self, index: int) -> Graph:
         """Graph number ``index`` as it was written, bit for bit; it owns its tensors, shared ones excepted."""
@@ -145,11 +187,3 @@ class Shard:
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise StoreError(where=self.folder / name, found=f"no readable shard ({error})", expected="tensors of geoembed",
                              remedy="Delete the file and build the store again.") from error
-
-
-def widened(name: str, tensor: Tensor) -> Tensor:
-    """A stored tensor in the dtype of the contract: fields of the table that are stored narrow become int64."""
-    if name in FIELDS and FIELDS[name].dtypes == (torch.int64,):
-        return tensor.to(torch.int64)
-    return tensor
-

@@ -48,7 +48,7 @@ class VectorTable:
             self._read_list()
 
     def _read_list(self) -> None:
-        document = unsealed(self.folder / TABLE, FORMAT)
+        document = unsealed(self.folder / TABLE, (FORMAT,))
         try:
             self.parts = [Part(**part) for part in document["parts"]]
             self.chunks = {chunk["key"]: ChunkRows(**chunk) for chunk in document["chunks"]}

@@ -15,7 +15,7 @@ from geoembed.store.manifest import JOURNAL, MANIFEST, open_store, shards_of
 from geoembed.store.shards import Shard
 from geoembed.store.table import TABLE, open_table
 from geoembed.store.weights import weights_id
-from geoembed.store.writer import FORMAT
+from geoembed.store.writer import READABLE
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def _verify_store(folder: Path) -> list[Finding]:
     store = open_store(folder)
     findings = _files(folder, store.files(), ("shard-", "topology-"))
     damaged = {finding.file for finding in findings}
-    document = unsealed(folder / MANIFEST, FORMAT)
+    document = unsealed(folder / MANIFEST, READABLE)
     for name in ("records_in", "built", "quarantined"):
         if document[name] != getattr(store, name):
             findings.append(Finding(MANIFEST, f"{name} {document[name]}", f"{getattr(store, name)}, the sum over its chunks"))

@@ -91,9 +91,9 @@ def test_another_format_is_refused_by_number(make):
     store = make([cloud(0)])
     path = store.folder / "manifest.json"
     document = json.loads(path.read_text())
-    document["format"] = 2
+    document["format"] = 3
     path.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match="found format 2; expected format 1"):
+    with pytest.raises(StoreError, match="found format 3; expected format 1 or 2"):
         open_store(store.folder)
     path.write_text("[]")
     with pytest.raises(StoreError, match="found format 'list'"):
