@@ -132,7 +132,7 @@ def _check_hdf5(path: Path, stored: int) -> None:
         raise UnreadableFileError(where=path, found=str(error)[:200], expected="a NetCDF file",
                                   remedy="Fetch or write the file again.") from error
     with file, damage(path, "readable NetCDF objects"):
-        declared, objects, stack, seen = 0, 0, [file], set()
+        declared, objects, stack, seen = 0, 0, [file], {h5py.h5o.get_info(file.id).addr}
         while stack:
             node = stack.pop()
             for key in node:
@@ -143,7 +143,11 @@ def _check_hdf5(path: Path, stored: int) -> None:
                 if isinstance(node.get(key, getlink=True), h5py.ExternalLink):
                     raise _elsewhere(path, key)
                 item = node[key]
-                if isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr) not in seen:
+                if isinstance(item, h5py.Group):
+                    address = h5py.h5o.get_info(item.id).addr
+                    if address in seen:  # netCDF-C would go round for ever
+                        raise UnreadableFileError(where=f"{path} [{key}]", found="a group that is linked from two places",
+                                                  expected="a tree of groups", remedy="Fetch or write the file again.")
                     seen.add(address)
                     stack.append(item)
                 elif isinstance(item, h5py.Dataset) and item.shape is not None:

@@ -42,7 +42,7 @@ class Pairs(NamedTuple):
 
 def wrap(crystals: Crystals) -> Wrapped:
     """Sites moved into their cells; far outside they would make the search span all cells between."""
-    cell = complete_cell(crystals.cell, crystals.pbc).numpy()
+    cell = np.ascontiguousarray(complete_cell(crystals.cell, crystals.pbc).numpy())
     pbc, bounds, x = crystals.pbc.numpy(), crystals.ptr.tolist(), crystals.positions.numpy()
     inverse = np.linalg.inv(cell)
     if len(cell) == 1:
@@ -52,7 +52,7 @@ def wrap(crystals: Crystals) -> Wrapped:
         sizes = np.diff(bounds)
         whole = np.floor(_times(x, np.repeat(inverse, sizes, axis=0))) * np.repeat(pbc, sizes, axis=0)
         inside = x - _times(whole, np.repeat(cell, sizes, axis=0))
-    return Wrapped(inside, bounds, cell, pbc.astype(np.int64), whole)
+    return Wrapped(np.ascontiguousarray(inside), bounds, cell, pbc.astype(np.int64), whole)
 
 
 def _times(rows: Array, matrices: Array) -> Array:

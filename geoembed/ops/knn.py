@@ -73,7 +73,7 @@ def smallest(distance: Tensor, k: int) -> Tensor:
 def _smallest_cpu(distance: Tensor, k: int) -> Tensor:
     """The same on a CPU, where NumPy's partition finds the k-th value several times faster than topk."""
     n = distance.shape[-1]
-    values = distance.numpy().reshape(-1, n)
+    values = (distance.float() if distance.dtype == torch.bfloat16 else distance).numpy().reshape(-1, n)
     last = np.partition(values, k - 1, axis=-1)[:, k - 1 : k]
     within = values <= last
     tied = np.flatnonzero(np.count_nonzero(within, axis=-1) != k)

@@ -265,3 +265,16 @@ def test_files_that_break_other_readers_give_graphs_or_a_reason(name, graphs, er
     found, quarantined = read(SHARED / "climate" / "nasty" / name)
     assert len(found) == graphs
     assert [bad.error for bad in quarantined] == errors
+
+
+def test_6_a_group_that_is_linked_inside_itself_is_refused_and_not_followed(tmp_path):
+    """A flipped bit can do this; the library would walk round the circle until its stack ends."""
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "circle.nc"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("inner")
+        group["t"] = np.zeros((2, 3))
+        group["again"] = file["/"]
+    items = list(stream(path))
+    assert len(items) == 1
+    assert "linked from two places" in items[0][0].reason
