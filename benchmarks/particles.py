@@ -1,9 +1,8 @@
-"""How fast do tables of jets become a store, and how fast are neighbors found, with the same sets as in float64?
+"""How fast do tables of jets become a store?
 
-Jets: a table of jets to a finished, checksummed store, in one process, by whole columns (what ``build`` does) against one
-record after the other (the same readers and builders). Neighbors: one event of 2,500 candidates, and 4,096 jets of 128
-constituents with k = 16, against the usual padded ``cdist`` and ``topk``; on a GPU where there is one. Every figure is process
-CPU time (GPU time on a GPU), rounds of both sides in turn. Run: ``python -m benchmarks.particles``.
+A table of jets to a finished, checksummed store, in one process, by whole columns (what ``build`` does) against one record after
+the other (the same readers and builders). Every figure is process CPU time, rounds of both sides in turn.
+Run: ``python -m benchmarks.particles``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import pyarrow.parquet as pq
 import torch
 from geoembed.graphs.blocks import Block
 from geoembed.io import reader
-from geoembed.ops import knn
 from geoembed.pipeline import Limits, worker
 from geoembed.pipeline.worker import Task, blank, write_chunk
 from torch import Tensor
@@ -29,10 +27,7 @@ from torch import Tensor
 from benchmarks.record import write
 
 JETS_PER_SECOND = 200_000
-EVENT_MS, SPEEDUP = 0.5, 5.0
 ROUNDS, RECORDS = 4, 1500
-PERIOD = (None, 2 * torch.pi)
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def jets(count: int, slots: int, mean: float, seed: int = 0) -> dict[str, np.ndarray]:
@@ -118,65 +113,10 @@ def row(question: str, ours: list[float], rival: list[float], *, goal: float | N
             "iqr": quartiles[2] - quartiles[0], "goal": goal, "met": met, "raw": {"ours": ours, "rival": rival, **raw}}
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """CPU seconds of a call, or GPU seconds between two events."""
-    if DEVICE == "cpu":
-        start = time.process_time()
-        work()
-        return time.process_time() - start
-    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    begin.record()
-    work()
-    end.record()
-    torch.cuda.synchronize()
-    return float(begin.elapsed_time(end)) / 1e3
-
-
-def padded(x: Tensor, k: int) -> Tensor:
-    """The usual way: distances of all pairs of a padded batch, then the k + 1 smallest; phi does not wrap."""
-    return torch.cdist(x, x).topk(k + 1, largest=False).indices[..., 1:]
-
-
-def brute(x: Tensor, k: int) -> Tensor:
-    """The definition in float64: all distances on the cylinder, a stable sort, self left out by index; x [n, 2]."""
-    place = x.double().cpu()
-    difference = (place.unsqueeze(1) - place).abs()
-    turned = torch.minimum(difference[..., 1], 2 * torch.pi - difference[..., 1])
-    distance = (difference[..., 0].square() + turned.square()).fill_diagonal_(torch.inf)
-    return torch.sort(distance, dim=1, stable=True).indices[:, :k]
-
-
-def knn_rows() -> list[dict[str, object]]:
-    """Rows of neighbors: a large event, and a batch of jets."""
-    g = torch.Generator().manual_seed(0)
-    event = torch.stack([torch.randn(2500, generator=g) * 2, (torch.rand(2500, generator=g) * 2 - 1) * torch.pi], -1).to(DEVICE)
-    batch = (torch.randn(4096, 128, 2, generator=g) * 0.3).to(DEVICE)
-    batch[..., 1] = batch[..., 1].clamp(-3.1, 3.1)
-    rows = []
-    for name, x, goal in (("an event of 2,500 candidates, k = 16: ms", event.unsqueeze(0), EVENT_MS),
-                          ("4,096 jets × 128, k = 16: times as fast", batch, SPEEDUP)):
-        flat, ptr = x.flatten(0, 1), torch.arange(len(x) + 1, device=DEVICE) * x.shape[1]
-        work: tuple[Callable[[], object], Callable[[], object]] = (
-            lambda f=flat, p=ptr: knn(f, p, 16, period=PERIOD), lambda x=x: padded(x, 16))
-        ours, rival = [], []
-        for number in range(ROUNDS + 1):
-            for times, call in zip((ours, rival), work, strict=True):
-                seconds = seconds_of(call)
-                times += [1e3 * seconds] if number else []
-        table = knn(flat, ptr, 16, period=PERIOD).view(len(x), x.shape[1], 16).cpu()
-        equal = all(torch.equal(table[i] - i * x.shape[1], brute(x[i], 16)) for i in range(min(len(x), 64)))
-        speed = [b / a for a, b in zip(ours, rival, strict=True)]
-        fast = statistics.median(speed) >= goal if len(x) > 1 else statistics.median(ours) <= goal
-        result = row(f"neighbors on the cylinder, {name} against padded cdist + topk, {DEVICE}", ours, rival, goal=goal,
-                     met=bool(fast and equal), equal=equal)
-        rows.append({**result, "ratio": statistics.median(speed)})
-    return rows
-
-
 def main() -> None:
     """Measure, and write the rows."""
     torch.set_num_threads(1)
-    rows = [*store_rows(60_000), *knn_rows()]
+    rows = store_rows(60_000)
     for line in rows:
         print(f"{line['question']}: {line['ours']:,.6g}, rival {line['rival']:,.6g}, ratio {line['ratio']:.3g}, met {line['met']}")
     print(write("particles", rows))

@@ -2,7 +2,8 @@
 
 Self is excluded by index, never by distance, so coincident points stay neighbors. Ties go to the smaller index. Points of up to
 four columns are compared in float64, features of more in their own precision. Segments are searched densely, grouped by size;
-on a CPU those of :data:`geoembed.ops.tree_search.LARGE` rows or more by a k-d tree, with the same result.
+places on a GPU with Triton by a fused kernel, on a CPU segments of :data:`geoembed.ops.tree_search.LARGE` rows or more by a k-d
+tree, with the same result.
 """
 
 from __future__ import annotations
@@ -14,20 +15,29 @@ from torch import Tensor
 from geoembed.ops.distance import block_pairs, folded, geometry, pair_distance
 from geoembed.ops.padding import padded_index, size_buckets
 from geoembed.ops.tree_search import has_tree, nearest
+from geoembed.ops.triton_knn import fill_table, serves
 
 
-def knn(x: Tensor, ptr: Tensor, k: int, period: tuple[float | None, ...] | None = None) -> Tensor:
+def knn(
+    x: Tensor, ptr: Tensor, k: int, period: tuple[float | None, ...] | None = None, largest: int | None = None
+) -> Tensor:
     """Neighbors of every row among the rows of its segment: x [N, P], ptr [B+1] -> [N, k] int64, nearest first.
 
     A segment of n rows gives min(k, n − 1) neighbors a row; the other slots are −1. ``period`` makes columns periodic
-    (phi: 2π), None leaves one open.
+    (phi: 2π), None leaves one open. ``largest``: rows of the largest segment, where they are known, so that a GPU need not be
+    waited for.
 
     >>> knn(torch.tensor([[0.], [1.], [3.]]), torch.tensor([0, 3]), 2).tolist()
     [[1, 2], [0, 2], [1, 0]]
     """
     table = torch.full((x.shape[0], k), -1, dtype=torch.int64, device=x.device)
     points = folded(geometry(x.detach()), period)
-    for members in size_buckets(ptr, block_pairs(x.device)):
+    if serves(points, k):
+        left = fill_table(table, points, ptr, period, largest)
+        groups = [left] if len(left) else []
+    else:
+        groups = size_buckets(ptr, block_pairs(x.device))
+    for members in groups:
         if has_tree(points, ptr, members):
             nearest(points, ptr, members, k, period, table)
             continue

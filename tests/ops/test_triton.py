@@ -1,0 +1,20 @@
+"""Kernels through Triton's interpreter: the same pairs, order and ties as the specification in torch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed: its kernels are not compared")
+
+
+@pytest.mark.parametrize("case", ["periodic", "nearest"])
+def test_a_kernel_gives_what_the_specification_gives(case):
+    """In a process of its own: the interpreter is chosen when Triton is imported."""
+    script = Path(__file__).with_name("triton_cases.py")
+    ran = subprocess.run([sys.executable, script, case], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]

@@ -1,0 +1,51 @@
+"""Run by ``test_triton`` with Triton's interpreter: each kernel against its specification; prints what differs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from geoembed.ops import cell_list_neighbors, knn, triton_neighbors, wrap_sites
+from geoembed.ops.distance import folded, geometry
+from geoembed.ops.triton_knn import fill_table
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+from test_cell_list import odd_crystals, rows
+
+
+def periodic() -> None:
+    """Odd cells with open axes: the pairs of the cell list, in the order of the contract, for all sites and for some."""
+    for seed, mixed in ((3, True), (4, False)):
+        crystals, cutoffs = odd_crystals(np.random.default_rng(seed), 4, mixed=mixed)
+        wrapped, _ = wrap_sites(crystals)
+        some = torch.arange(0, len(wrapped.positions), 2)
+        for targets in (None, some):
+            found = triton_neighbors(wrapped, torch.tensor(cutoffs), targets)
+            expected = cell_list_neighbors(wrapped, torch.tensor(cutoffs), targets)
+            source, target = found.edge_index.numpy()
+            table = np.column_stack([target, found.shift.numpy(), source])
+            assert len(table) > 20
+            assert np.array_equal(table, rows(found)), "the order"
+            assert np.array_equal(table, rows(expected)), "the pairs"
+            torch.testing.assert_close(found.distance.sort().values, expected.distance.sort().values, atol=1e-9, rtol=0)
+
+
+def nearest() -> None:
+    """Ragged segments with ties and coincident points, one to four columns, periodic or not: the table of the specification."""
+    generator = torch.Generator().manual_seed(0)
+    for columns, period in ((2, (None, 6.28318)), (1, None), (3, (2.0, None, 3.0)), (4, None)):
+        sizes = torch.tensor([9] * 4 if columns == 3 else [0, 1, 2, 7, 20, 0, 33])
+        ptr = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+        x = torch.randn(int(ptr[-1]), columns, generator=generator)
+        x[5:7] = x[7]
+        x = (x * 2).round() / 2 if columns == 2 else x
+        table = torch.full((len(x), 4), -1)
+        left = fill_table(table, folded(geometry(x), period), ptr, period)
+        assert not len(left)
+        assert torch.equal(table, knn(x, ptr, 4, period=period)), f"{columns} columns"
+
+
+if __name__ == "__main__":
+    {"periodic": periodic, "nearest": nearest}[sys.argv[1]]()
