@@ -59,14 +59,17 @@ class Graph(Data):  # type: ignore[misc]
     def __init__(self, provenance: Provenance | None = None, nodes: int | None = None, /, **fields: Tensor | int) -> None:
         # PyG builds empty containers by calling the class without arguments.
         given = fields.pop("num_nodes", nodes)
-        super().__init__(**fields)
+        super().__init__()
+        store = self._store  # PyG's way through the attributes of a graph costs as much as a small record's arithmetic
+        for name, value in fields.items():
+            store[name] = value
         if provenance is not None:
-            self.provenance = provenance
+            store["provenance"] = provenance
         rows = next((fields[name] for name in ("x", "pos", "mask", "token") if name in fields), None)
         if given is not None:
-            self.num_nodes = given
+            store["num_nodes"] = given
         elif isinstance(rows, Tensor):
-            self.num_nodes = rows.shape[0]
+            store["num_nodes"] = rows.shape[0]
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key != "provenance":
