@@ -19,6 +19,8 @@ from geoembed.ops.segment import segment_ids
 
 CANDIDATES = {"cpu": 1 << 16, "cuda": 1 << 25}
 """Pairs looked at together: what fits in the cache of a core, or keeps a GPU busy at 2 GB of scratch."""
+SITES = {"cpu": 1 << 13, "cuda": 1 << 22}
+"""Sites whose surroundings are listed together: memory does not grow with the number of sites."""
 
 
 def cell_list_neighbors(wrapped: Crystals, radius: Tensor, targets: Tensor | None = None) -> Neighbors:
@@ -30,8 +32,10 @@ def cell_list_neighbors(wrapped: Crystals, radius: Tensor, targets: Tensor | Non
     """
     search = _Search(wrapped, radius)
     sites = torch.arange(len(wrapped.positions), device=wrapped.positions.device) if targets is None else targets
-    found = search.pairs(search.looks(sites))
-    return Neighbors(torch.stack([found.source, found.target]), found.shift, found.distance)
+    parts = torch.split(sites, SITES["cpu" if sites.device.type == "cpu" else "cuda"])
+    found = [search.pairs(search.looks(part)) for part in parts]
+    source, target, shift, distance = found[0] if len(found) == 1 else (torch.cat(column) for column in zip(*found, strict=True))
+    return Neighbors(torch.stack([source, target]), shift, distance)
 
 
 class _Looks(NamedTuple):

@@ -9,6 +9,7 @@ from geoembed.ops import (
     Crystals,
     Neighbors,
     batched_neighbors,
+    cell_list,
     cell_list_neighbors,
     compiled_search,
     one_crystal,
@@ -129,6 +130,16 @@ def test_the_neighbors_of_some_sites_are_those_among_all():
     whole, part = (compiled_search.pairs_within(arrays, cutoffs, sites) for sites in (None, some.numpy()))
     asked = compiled_search.chosen(whole, np.isin(whole.target, some.numpy()))
     assert np.array_equal(rows(compiled_search.finished(arrays, part)), rows(compiled_search.finished(arrays, asked)))
+
+
+def test_sites_listed_in_parts_give_the_list_of_one_piece(monkeypatch):
+    crystals, cutoffs = odd_crystals(np.random.default_rng(9), 60)
+    whole = torch_list(crystals, cutoffs)
+    monkeypatch.setitem(cell_list.SITES, "cpu", 7)
+    monkeypatch.setitem(cell_list.CANDIDATES, "cpu", 50)
+    parts = torch_list(crystals, cutoffs)
+    assert torch.equal(parts.edge_index, whole.edge_index)
+    assert torch.equal(parts.shift, whole.shift)
 
 
 def test_float32_positions_give_float32_distances_and_the_pairs_away_from_the_cutoff():
