@@ -15,6 +15,8 @@ pytest.importorskip("triton", reason="Triton is not installed: its kernels are n
 @pytest.mark.parametrize("case", ["periodic", "nearest"])
 def test_a_kernel_gives_what_the_specification_gives(case):
     """In a process of its own: the interpreter is chosen when Triton is imported."""
-    script = Path(__file__).with_name("triton_cases.py")
-    ran = subprocess.run([sys.executable, script, case], env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False)
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    ran = subprocess.run([sys.executable, here / "triton_cases.py", case], capture_output=True, text=True, check=False,
+                         env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": paths})
     assert ran.returncode == 0, ran.stderr[-2000:]

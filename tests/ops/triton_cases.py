@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 from geoembed.ops import cell_list_neighbors, knn, triton_neighbors, wrap_sites
 from geoembed.ops.distance import folded, geometry
 from geoembed.ops.triton_knn import fill_table
-
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 from test_cell_list import odd_crystals, rows
 
 
 def periodic() -> None:
     """Odd cells with open axes: the pairs of the cell list, in the order of the contract, for all sites and for some."""
     for seed, mixed in ((3, True), (4, False)):
-        crystals, cutoffs = odd_crystals(np.random.default_rng(seed), 4, mixed=mixed)
+        crystals, cutoffs = odd_crystals(np.random.default_rng(seed), 6, mixed=mixed)
         wrapped, _ = wrap_sites(crystals)
         some = torch.arange(0, len(wrapped.positions), 2)
         for targets in (None, some):
@@ -26,7 +23,7 @@ def periodic() -> None:
             expected = cell_list_neighbors(wrapped, torch.tensor(cutoffs), targets)
             source, target = found.edge_index.numpy()
             table = np.column_stack([target, found.shift.numpy(), source])
-            assert len(table) > 20
+            assert len(table) > (20 if targets is None else 0)
             assert np.array_equal(table, rows(found)), "the order"
             assert np.array_equal(table, rows(expected)), "the pairs"
             torch.testing.assert_close(found.distance.sort().values, expected.distance.sort().values, atol=1e-9, rtol=0)
