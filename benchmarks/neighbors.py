@@ -20,8 +20,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from geoembed.ops import Crystals, Neighbors, batched_neighbors, cell_list_neighbors, nearest_shells, periodic_neighbors_torch, wrap_sites
-from geoembed.ops.triton_neighbors import count_pairs, fill_pairs, has_triton, prepare
+from geoembed.ops import (
+    Crystals,
+    Neighbors,
+    backends,
+    batched_neighbors,
+    cell_list_neighbors,
+    nearest_shells,
+    periodic_neighbors_torch,
+    wrap_sites,
+)
+from geoembed.ops.triton_neighbors import KERNEL, count_pairs, fill_pairs, prepare
 
 from benchmarks.record import write
 
@@ -283,7 +292,7 @@ def main() -> None:
     parser.add_argument("--crystals", type=Path, help="npz with positions, ptr, cell")
     options = parser.parse_args()
     if torch.cuda.is_available():
-        table = [*(gpu_systems(torch.float32) + gpu_systems(torch.float64) if has_triton() else []),
+        table = [*(gpu_systems(torch.float32) + gpu_systems(torch.float64) if backends.runs(KERNEL, torch.device("cuda")) else []),
                  *(gpu_file(options.crystals) if options.crystals else [])]
     else:
         table = cpu_rows()

@@ -1,7 +1,9 @@
 """Back ends of ``ops``: one table, one rule, one self-check; ``geoembed doctor`` prints what :func:`report` says.
 
 Rule: the torch specification runs unless :func:`use` names another back end. An accelerated back end is compared with the
-specification on a small ragged problem when it is first asked for; one that differs is refused with its reason.
+specification on a small ragged problem when it is first asked for; one that differs is refused with its reason. Kernels for
+neighbors on a GPU give the same list as torch, so they run without being asked for, after the same comparison; where it fails
+torch goes on and a warning says why.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
+from logging import getLogger
 
 import torch
 from torch import Tensor
@@ -20,10 +23,14 @@ from geoembed.errors import BackendError
 Reduction = Callable[[Tensor, Tensor], Tensor]
 """(x [..., N, F], ptr [S+1]) -> [..., S, F]."""
 
+Check = Callable[[torch.device], str]
+"""Compares a kernel with its specification on a device: empty, or what differs."""
+
 TOLERANCE = 1e-5
 _active: ContextVar[str] = ContextVar("geoembed_backend", default="torch")
 _reductions: dict[str, dict[str, Reduction]] = {}
 _verdicts: dict[str, str] = {}
+_kernels: dict[str, Check] = {}
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,50 @@ def use(name: str) -> Iterator[None]:
         _active.reset(token)
 
 
+def register_kernel(name: str, check: Check) -> None:
+    """Offer a Triton kernel for GPUs; forgets an earlier verdict."""
+    _kernels[name] = check
+    _verdicts.pop(name, None)
+
+
+def runs(name: str, device: torch.device) -> bool:
+    """Whether a kernel may run on a device: compared with its specification once, refused with a warning where it differs."""
+    if device.type != "cuda":
+        return False
+    if name not in _verdicts:
+        _verdicts[name] = _kernel_verdict(name, device)
+        if _verdicts[name]:
+            getLogger("geoembed").warning("%s does not run: %s; torch does its work", name, _verdicts[name])
+    return not _verdicts[name]
+
+
+def _kernel_verdict(name: str, device: torch.device) -> str:
+    if find_spec("triton") is None:
+        return "Triton is not installed (pip install triton)"
+    failures = (RuntimeError, ImportError, OSError, ValueError, TypeError, AttributeError, *_compiler_errors())
+    try:
+        return _kernels[name](device)
+    except failures as error:
+        return f"{type(error).__name__}: {error}"[:300]  # a compiler or driver that fails is a reason to go on without it
+
+
+def _compiler_errors() -> tuple[type[Exception], ...]:
+    try:
+        from triton.errors import TritonError
+    except ImportError:
+        return ()
+    return (TritonError,)
+
+
 def report() -> list[BackendStatus]:
     """Every back end with its state, the specification first."""
     rows = []
     for name in ("torch", "torch_scatter"):
         reason = _verdict(name)
         rows.append(BackendStatus(name, not reason, reason or ("specification" if name == "torch" else "agrees with torch")))
+    for name in _kernels:
+        live = torch.cuda.is_available() and runs(name, torch.device("cuda"))
+        rows.append(BackendStatus(name, live, "agrees with torch" if live else _verdicts.get(name, "no GPU here")))
     return rows
 
 

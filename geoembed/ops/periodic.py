@@ -11,10 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from geoembed.ops import backends
 from geoembed.ops import compiled_search as compiled
 from geoembed.ops.cell_list import cell_list_neighbors
 from geoembed.ops.crystals import ROUNDING, Crystals, Neighbors, complete_cell, one_crystal, sort_pairs, unwrap_pairs, wrap_sites
-from geoembed.ops.triton_neighbors import LARGEST, has_triton, triton_neighbors
+from geoembed.ops.triton_neighbors import KERNEL, LARGEST, triton_neighbors
 
 
 def periodic_neighbors(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> Neighbors:
@@ -37,7 +38,7 @@ def batched_neighbors(crystals: Crystals, radius: Tensor) -> Neighbors:
 
 def search_on_device(wrapped: Crystals, radius: Tensor, targets: Tensor | None = None) -> Neighbors:
     """The cell list, or on a GPU with Triton, where no crystal is large, the fused kernel; see :func:`cell_list_neighbors`."""
-    if wrapped.positions.is_cuda and has_triton() and int(wrapped.ptr.diff().max()) <= LARGEST:
+    if backends.runs(KERNEL, wrapped.positions.device) and int(wrapped.ptr.diff().max()) <= LARGEST:
         return triton_neighbors(wrapped, radius, targets)
     return cell_list_neighbors(wrapped, radius, targets)
 

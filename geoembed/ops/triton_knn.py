@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geoembed.ops import backends
 from geoembed.ops.distance import GEOMETRY
-from geoembed.ops.triton_neighbors import has_triton
 
 LARGEST = 4096
 """Rows of a segment whose distances one program holds."""
@@ -22,7 +22,20 @@ _SMALL = 256
 
 def serves(points: Tensor, k: int) -> bool:
     """Whether the kernel can search these points [N, P]: places in float64 on a GPU with Triton."""
-    return points.is_cuda and points.dtype == torch.float64 and 1 <= points.shape[1] <= GEOMETRY and k > 0 and has_triton()
+    fits = points.dtype == torch.float64 and 1 <= points.shape[1] <= GEOMETRY and k > 0
+    return fits and backends.runs(KERNEL, points.device)
+
+
+def disagreement(device: torch.device) -> str:
+    """What differs from all distances, sorted stably, on two sets with ties and coincident points; empty where nothing does."""
+    x = torch.randint(0, 4, (60, 2), generator=torch.Generator().manual_seed(0)).double().to(device)
+    table, expected = torch.full((60, 5), -1, device=device), []
+    fill_table(table, x, torch.tensor([0, 20, 60], device=device), None)
+    for low, high in ((0, 20), (20, 60)):
+        distance = (x[low:high].unsqueeze(1) - x[low:high]).square().sum(-1).fill_diagonal_(torch.inf)
+        expected.append(torch.sort(distance, dim=1, stable=True).indices[:, :5] + low)
+    wrong = int((table != torch.cat(expected)).sum())
+    return f"{wrong} of 300 neighbors differ" if wrong else ""
 
 
 def fill_table(
@@ -122,3 +135,7 @@ def _kernel() -> Any:
         tl.store(table_ptr + row * K + slots, tl.where(found >= 0, first + found, -1), slots < K)
 
     return triton.jit(search)
+
+
+KERNEL = "triton nearest places"
+backends.register_kernel(KERNEL, disagreement)

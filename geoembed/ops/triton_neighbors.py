@@ -7,14 +7,15 @@ is right for crystals of a few hundred sites; larger ones go to :mod:`geoembed.o
 
 from __future__ import annotations
 
-import importlib.util
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from geoembed.ops.crystals import ROUNDING, Crystals, Neighbors
+from geoembed.ops import backends
+from geoembed.ops.cell_list import cell_list_neighbors
+from geoembed.ops.crystals import ROUNDING, Crystals, Neighbors, sort_pairs, wrap_sites
 
 LARGEST = 512
 """Sites of a crystal up to which looking at all pairs beats sorting sites into bins."""
@@ -23,9 +24,17 @@ WARPS = 1
 """Of a program: the sources of one cell are few."""
 
 
-def has_triton() -> bool:
-    """Whether Triton is installed."""
-    return importlib.util.find_spec("triton") is not None
+def disagreement(device: torch.device) -> str:
+    """What differs from the cell list on some small cells, one of them skewed, one with an open axis; empty where nothing does."""
+    generator = torch.Generator().manual_seed(0)
+    cell = torch.eye(3, dtype=torch.float64) * torch.tensor([[3.0], [4.0], [5.0]]).unsqueeze(1) + torch.tensor([0.0, 0.9, -0.7]).double()
+    x = (torch.rand(3, 5, 3, generator=generator, dtype=torch.float64) @ cell).flatten(0, 1)
+    pbc = torch.tensor([[True] * 3, [True] * 3, [True, False, True]])
+    wrapped, _ = wrap_sites(Crystals(x.to(device), (torch.arange(4) * 5).to(device), cell.to(device), pbc.to(device)))
+    radius = torch.full((3,), 4.1, dtype=torch.float64, device=device)
+    ours, theirs = triton_neighbors(wrapped, radius), sort_pairs(cell_list_neighbors(wrapped, radius), wrapped.ptr)
+    same = torch.equal(ours.edge_index, theirs.edge_index) and torch.equal(ours.shift, theirs.shift)
+    return "" if same else f"{len(ours.distance)} pairs where the cell list has {len(theirs.distance)}, or others"
 
 
 class Search(NamedTuple):
@@ -168,3 +177,7 @@ def _kernel() -> Any:
                 tl.store(row_ptr + target, row)
 
     return triton.jit(neighbors)
+
+
+KERNEL = "triton periodic neighbors"
+backends.register_kernel(KERNEL, disagreement)

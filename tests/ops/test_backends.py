@@ -97,7 +97,46 @@ def test_an_absent_back_end_says_so(offered):
 
 def test_the_report_lists_the_specification_first_and_every_reason(offered):
     offered("torch_scatter", segment_sum=lambda x, ptr: specification("segment_sum")(x, ptr) + 1e-2)
-    first, second = backends.report()
+    first, second, *_ = backends.report()
     assert (first.name, first.live, first.reason) == ("torch", True, "specification")
     assert (second.name, second.live) == ("torch_scatter", False)
     assert second.reason.startswith("segment_sum differs from torch by")
+
+
+CARD = torch.device("cuda", 0)  # a name: nothing is put there
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """Offers a kernel with a check; Triton counts as installed."""
+    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    monkeypatch.setattr(backends, "_kernels", dict(backends._kernels))
+    monkeypatch.setattr(backends, "_verdicts", dict(backends._verdicts))
+    return backends.register_kernel
+
+
+def test_a_kernel_that_agrees_runs_on_a_gpu_and_nowhere_else(kernel):
+    asked = []
+    kernel("fine", lambda device: asked.append(device) or "")
+    assert not backends.runs("fine", torch.device("cpu"))
+    assert asked == []
+    assert backends.runs("fine", CARD)
+    assert backends.runs("fine", CARD)
+    assert asked == [CARD]  # compared once
+
+
+def test_a_kernel_that_differs_is_left_with_a_warning_and_its_reason_in_the_report(kernel, caplog):
+    kernel("wrong", lambda device: "3 pairs differ")
+    assert not backends.runs("wrong", CARD)
+    assert not backends.runs("wrong", CARD)
+    assert [record.getMessage() for record in caplog.records] == ["wrong does not run: 3 pairs differ; torch does its work"]
+    assert ("wrong", False, "3 pairs differ") in [(row.name, row.live, row.reason) for row in backends.report()]
+
+
+def test_a_kernel_that_does_not_compile_is_left_and_the_work_goes_on(kernel):
+    def broken(device: torch.device) -> str:
+        raise RuntimeError("0 active drivers")
+
+    kernel("broken", broken)
+    assert not backends.runs("broken", CARD)
+    assert "RuntimeError: 0 active drivers" in [row.reason for row in backends.report()]

@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import torch
-from geoembed.ops import cell_list_neighbors, knn, triton_neighbors, wrap_sites
+from geoembed.ops import cell_list_neighbors, knn, triton_knn, triton_neighbors, wrap_sites
 from geoembed.ops.distance import folded, geometry
 from geoembed.ops.triton_knn import fill_table
 from test_cell_list import odd_crystals, rows
+
+triton_neighbors_module = sys.modules["geoembed.ops.triton_neighbors"]  # a function of that name stands before it
 
 
 def periodic() -> None:
@@ -44,5 +46,11 @@ def nearest() -> None:
         assert torch.equal(table, knn(x, ptr, 4, period=period)), f"{columns} columns"
 
 
+def checks() -> None:
+    """What runs before a kernel is first used finds nothing."""
+    assert triton_neighbors_module.disagreement(torch.device("cpu")) == ""
+    assert triton_knn.disagreement(torch.device("cpu")) == ""
+
+
 if __name__ == "__main__":
-    {"periodic": periodic, "nearest": nearest}[sys.argv[1]]()
+    {"periodic": periodic, "nearest": nearest, "checks": checks}[sys.argv[1]]()
