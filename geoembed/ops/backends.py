@@ -90,7 +90,7 @@ def runs(name: str, device: torch.device) -> bool:
 def _kernel_verdict(name: str, device: torch.device) -> str:
     if find_spec("triton") is None:
         return "Triton is not installed (pip install triton)"
-    failures = (RuntimeError, ImportError, OSError, ValueError, TypeError, AttributeError, *_compiler_errors())
+    failures: tuple[type[Exception], ...] = (RuntimeError, ImportError, OSError, ValueError, TypeError, AttributeError, *_compiler_errors())
     try:
         return _kernels[name](device)
     except failures as error:
