@@ -37,8 +37,10 @@ class Cif:
 
     def can_open(self, head: bytes, name: str) -> bool:
         """A ``.cif`` of any content, or a text whose first words make it one."""
+        if b"\0" in head:  # a tar or zip archive shows the text of its first member
+            return False
         if name.endswith(self.suffixes):
-            return b"\0" not in head
+            return True
         text = head.decode("ascii", "replace")
         return bool(_HEADER.search(text)) and bool(re.search(r"^\s*(?:loop_|_[A-Za-z])", text, re.MULTILINE))
 

@@ -16,10 +16,12 @@ from geoembed.io.forms.cells import Floats
 from geoembed.io.forms.spectra import spectrum
 from geoembed.io.record import BadRecord, Record
 
-_ANGSTROM = {
+ANGSTROM = {
     "": 1.0, "a": 1.0, "angstrom": 1.0, "angstroms": 1.0, "0.1nm": 1.0, "nm": 10.0, "nanometer": 10.0, "um": 1e4, "micron": 1e4,
-    "m": 1e10,
+    "microns": 1e4, "m": 1e10,
 }
+"""Ångström of one unit of wavelength, by its lower-case name; a header without a unit means Å."""
+
 _SPECTRAL = ("LINEAR", "LOGLIN", "LOG-LINEAR", "WAVE", "AWAV", "LAMBDA", "MULTISPE", "WAVE-LOG", "AWAV-LOG", "WAVELENGTH")
 _ROWS = re.compile(r"(ARRAY|UP_ARR|BANDID|ROW)0*(\d+)$")
 _FLUX = re.compile(r"^(.*?)_?FLUX$", re.IGNORECASE)
@@ -87,11 +89,21 @@ def axis_records(path: Path, opened: Any, hdu: Hdu, redshift: float | None) -> I
     wave = _axis(path, hdu)
     check_budget(path, hdu.shape, 24)
     pixels = _pixels(path, opened, hdu).reshape(-1, hdu.shape[-1])
-    labeled = [row for row, label in _labels(hdu).items() if re.search("error|sigma", label, re.IGNORECASE)]
-    row = labeled[0] if labeled else 2 if "COEFF0" in hdu.header else 0  # SDSS spSpec: flux, flux − continuum, error, mask
-    error = pixels[row] if 0 < row < len(pixels) else None
-    payload, notes = spectrum(f"{path} [{hdu.name}]", wave, pixels[0], error=error, redshift=redshift)
+    error, ivar = (None if row is None else pixels[row] for row in _error_rows(hdu, len(pixels)))
+    payload, notes = spectrum(f"{path} [{hdu.name}]", wave, pixels[0], error=error, ivar=ivar, redshift=redshift)
     yield Record(hdu.name, payload, notes)
+
+
+def _error_rows(hdu: Hdu, rows: int) -> tuple[int | None, int | None]:
+    """Rows of the errors and of the inverse variances, None where there are none; the first row holds the fluxes."""
+    labels = {row: label for row, label in _labels(hdu).items() if 0 < row < rows}
+    inverse = next((row for row, label in labels.items() if re.search("ivar|inv.*var|^inverse$", label, re.IGNORECASE)), None)
+    error = next((row for row, label in labels.items() if row != inverse and re.search("error|sigma", label, re.IGNORECASE)), None)
+    if labels or rows < 2 or "COEFF0" not in hdu.header:
+        return error, inverse
+    if hdu.text("TELESCOP").upper() == "LAMOST":  # up to its seventh release: flux, inverse variance, wavelength, masks
+        return None, 1
+    return (2, None) if rows > 2 else (None, None)  # SDSS spSpec: flux, flux − continuum, error, mask
 
 
 def _labels(hdu: Hdu) -> dict[int, str]:
@@ -116,7 +128,7 @@ def _axis(path: Path, hdu: Hdu) -> Floats:
             remedy="Write the wavelengths into the header, or give a table with a wavelength column.",
         )
     unit = hdu.text("CUNIT1").lower()
-    if unit not in _ANGSTROM:
+    if unit not in ANGSTROM:
         raise MissingFieldError(
             where=f"{path} [{hdu.name}]", found=f"CUNIT1 = {unit!r}", expected="a unit of wavelength: Angstrom, nm, um or m",
             remedy="Convert the axis to wavelengths.",
@@ -127,8 +139,8 @@ def _axis(path: Path, hdu: Hdu) -> Floats:
         return _power(value + step * offset)
     if kind.endswith("-LOG"):
         with np.errstate(over="ignore"):
-            return value * np.exp(step * offset / value) * _ANGSTROM[unit] if value else number * np.nan
-    return (value + step * offset) * _ANGSTROM[unit]
+            return value * np.exp(step * offset / value) * ANGSTROM[unit] if value else number * np.nan
+    return (value + step * offset) * ANGSTROM[unit]
 
 
 def _power(exponent: Floats) -> Floats:

@@ -14,8 +14,9 @@ from geoembed.errors import UnknownNameError
 from geoembed.graphs.passbands import passband_index
 from geoembed.io.budget import check_budget
 from geoembed.io.fits_headers import Hdu, quiet
+from geoembed.io.fits_spectra import ANGSTROM
 from geoembed.io.forms.light_curves import LightCurve, LightCurveTable
-from geoembed.io.forms.spectra import Spectrum, SpectrumTable
+from geoembed.io.forms.spectra import PLAIN, Spectrum, SpectrumTable
 from geoembed.io.record import BadRecord, Record, TableForm
 from geoembed.io.tables import find
 from geoembed.io.tables import table_records as form_records
@@ -90,13 +91,20 @@ def table_records(path: Path, opened: Any, hdu: Hdu, hdus: list[Hdu], form: Tabl
         yield from light_curves(table, hdu, hdus[0])
     elif isinstance(form, SpectrumTable):
         redshift = redshift_of(path, opened, hdus)
-        for record in form.records(table, 0, hdu.name):
+        for record in form.records(_in_angstrom(table, hdu), 0, hdu.name):
             if isinstance(record, Record):
                 spectrum: Spectrum = record.payload
                 record = replace(record, payload=spectrum.at(redshift) if spectrum.redshift is None else spectrum)
             yield record
     else:
         yield from form_records([table], form, hdu.name)
+
+
+def _in_angstrom(table: pd.DataFrame, hdu: Hdu) -> pd.DataFrame:
+    """The table with its wavelengths in Å where TUNIT gives another unit (nm: ESO; µm: JWST); a name with a unit has it already."""
+    column = find([str(name) for name in table.columns], {"wavelength": PLAIN}).get("wavelength")
+    scale = 1.0 if column is None else ANGSTROM.get(_unit(hdu, column).lower(), 1.0)
+    return table if scale == 1.0 or table[column].dtype.kind not in "iuf" else table.assign(**{str(column): table[column] * scale})
 
 
 def light_curves(table: pd.DataFrame, hdu: Hdu, primary: Hdu) -> Iterator[Record | BadRecord]:

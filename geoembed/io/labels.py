@@ -19,7 +19,8 @@ def record_labels(dataset: Any, dim: str) -> list[str]:
     if texts is not None:  # WRF writes its times as characters
         return [b"".join(np.ravel(row).tolist()).decode("ascii", "replace").strip("\0 ") for row in texts.values]
     if dim in dataset.variables and dataset[dim].dtype.kind in "iuf":
-        return [f"{dim} {value:g}" for value in np.ravel(dataset[dim].values)]
+        # In full: six digits would give the days 20200101 and 20200102 one name.
+        return [f"{dim} {str(value).removesuffix('.0')}" for value in np.ravel(dataset[dim].values)]
     return [f"{dim} {number}" for number in range(dataset.sizes[dim])]
 
 

@@ -28,7 +28,7 @@ class Lhe:
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By the tag that opens the file; a comment may stand before it."""
-        return b"<LesHouchesEvents" in head
+        return b"<LesHouchesEvents" in head and b"\0" not in head  # a tar archive shows the text of its first member
 
     def records(self, path: Path) -> Iterator[Record | BadRecord]:
         """Records in file order; the key is the number of the event from 0."""

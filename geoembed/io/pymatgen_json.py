@@ -153,8 +153,11 @@ def _from_ase(item: Mapping[str, Any], where: str) -> Sites:
     if not len(numbers):
         raise EmptyGraphError(where=where, found="no atoms", expected="at least one", remedy="Leave the structure out.")
     periodic = [bool(axis) for axis in _array(item.get("pbc", [False] * 3)).ravel()]
-    cell = _array(item["cell"]).reshape(3, 3) if "cell" in item else np.zeros((3, 3))
-    return Sites(numbers, _array(item["positions"]).reshape(-1, 3), cell, True, (periodic[0], periodic[1], periodic[2]))
+    cell = item.get("cell", np.zeros((3, 3)))
+    if isinstance(cell, Mapping) and "array" in cell:  # {"array": …, "__ase_objtype__": "cell"}, since ASE 3.18
+        cell = cell["array"]
+    positions = _array(item["positions"]).reshape(-1, 3)
+    return Sites(numbers, positions, _array(cell).reshape(3, 3), True, (periodic[0], periodic[1], periodic[2]))
 
 
 def _array(value: Any) -> Array:

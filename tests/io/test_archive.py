@@ -48,6 +48,30 @@ def read(path: Path) -> tuple[list[Graph], list[Quarantined]]:
     return [item for item in items if isinstance(item, Graph)], [item[0] for item in items if isinstance(item, tuple)]
 
 
+CIF = b"data_a\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\n" \
+      b"loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\nloop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n" \
+      b"Na 0 0 0\nCl 0.5 0.5 0.5\n"
+LHE = b'<LesHouchesEvents version="3.0">\n<init>\n2212 2212 6500 6500 -1 -1 -1 -1 3 1\n1 1 1 1\n</init>\n<event>\n2 1 1 91 0.0075 0.13\n' \
+      b"11 1 0 0 0 0 3 4 0 5 0 0 9\n-11 1 0 0 0 0 -3 -4 0 5 0 0 9\n</event>\n</LesHouchesEvents>\n"
+
+
+def stored(path: Path, content: Content) -> Path:
+    with zipfile.ZipFile(path, "w") as file:  # as Python's zipfile writes by default
+        for name, data in content.items():
+            file.writestr(name, data)
+    return path
+
+
+@pytest.mark.parametrize(("member", "data"), [("a.cif", CIF), ("A.TXT", CIF), ("a.lhe", LHE)])
+@pytest.mark.parametrize("write", [stored, tar, lambda path, content: tar(path, content, "w")])
+def test_an_archive_that_shows_the_text_of_its_first_member_is_still_an_archive(
+    write: Callable[[Path, Content], Path], member: str, data: bytes, tmp_path: Path
+) -> None:
+    found, left_out = read(write(tmp_path / "a.archive", {member: data, f"b/{member}": data}))
+    assert [graph.num_nodes for graph in found] == [2, 2]
+    assert left_out == []
+
+
 def fits(*hdus: object) -> bytes:
     from astropy.io import fits as library
 

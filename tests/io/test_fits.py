@@ -341,6 +341,34 @@ def test_labeled_rows_are_flux_and_error_and_an_error_below_zero_masks(tmp_path:
     assert graph.notes["masked_pixels"] == 1
 
 
+@pytest.mark.parametrize("cards", [{"TELESCOP": "LAMOST"}, {"ARRAY1": "Flux", "ARRAY2": "Inverse variance", "ARRAY3": "Wavelength"}])
+def test_the_second_row_of_a_lamost_spectrum_is_its_inverse_variance(cards: dict[str, object], tmp_path: Path) -> None:
+    """Its third row holds wavelengths, which would pass for errors of thousands; 1 / 0.2² = 25."""
+    rows = np.stack([FLUX, [25.0, 0.0, 25.0, 25.0, 25.0], 4000 + FLUX, 0 * FLUX, 0 * FLUX])
+    header = fits.Header({"COEFF0": 3.5, "COEFF1": 0.1, **cards})
+    graph = read(save(tmp_path / "a.fits", fits.PrimaryHDU(rows, header)))["primary"]
+    assert graph.mask.tolist() == [True, False, True, True, True]
+    assert (graph.x[0, 1] / graph.x[0, 0]).item() == pytest.approx(0.2)
+
+
+def test_the_third_row_of_an_sdss_spectrum_of_its_first_years_is_its_error(tmp_path: Path) -> None:
+    rows = np.stack([FLUX, 0 * FLUX, FLUX / 10, 0 * FLUX])
+    graph = read(save(tmp_path / "a.fits", fits.PrimaryHDU(rows, fits.Header({"COEFF0": 3.5, "COEFF1": 0.1}))))["primary"]
+    assert (graph.x[:, 1] / graph.x[:, 0]).tolist() == pytest.approx([0.1] * 5)
+
+
+@pytest.mark.parametrize(("unit", "name", "scale"), [("nm", "WAVE", 0.1), ("um", "WAVELENGTH", 1e-4), ("Angstrom", "wave", 1.0), ("", "LAMBDA", 1.0),
+                                                     ("nm", "wavelength_nm", 0.1)])
+@pytest.mark.parametrize("one_row", [False, True])
+def test_wavelengths_of_a_table_are_in_the_unit_that_its_header_gives(unit: str, name: str, scale: float, one_row: bool,
+                                                                      tmp_path: Path) -> None:
+    """Science spectra of ESO come in nm, those of JWST in µm; taken for Å, the former would be in the far ultraviolet."""
+    wave = (4000 + FLUX) * scale
+    header: dict[str, object] = {"TUNIT1": unit} if unit else {}
+    graph = read(save(tmp_path / "a.fits", table("S", header, **{name: [wave] if one_row else wave, "FLUX": [FLUX] if one_row else FLUX})))["S"]
+    assert wavelengths(graph) == pytest.approx((4000 + FLUX).tolist(), rel=1e-12)
+
+
 def test_flux_error_and_wavelength_images_are_one_spectrum(tmp_path: Path) -> None:
     units = [fits.ImageHDU(values, name=name) for name, values in (("FLUX", FLUX), ("ERROR", FLUX / 10), ("WAVELENGTH", 4000 + FLUX),
                                                                    ("CONTINUUM", FLUX))]

@@ -64,6 +64,17 @@ def test_without_a_time_the_file_is_one_record(tmp_path):
     assert record.payload.values.shape == (1, 13, 24)
 
 
+def test_days_written_as_one_number_name_their_records_in_full(tmp_path):
+    def write(file):
+        put(file, "lat", ("lat",), LAT, units="degrees_north")
+        put(file, "lon", ("lon",), LON, units="degrees_east")
+        put(file, "time", ("time",), np.array([20200101.0, 20200102.25]), units="day as %Y%m%d.%f")
+        put(file, "t", ("time", "lat", "lon"), temperature(2), units="K")
+
+    found = records(raw(tmp_path / "days.nc", write))
+    assert [record.key for record in found] == ["time 20200101", "time 20200102.25"]
+
+
 def test_levels_become_channels_in_order_of_pressure_in_hectopascals(tmp_path):
     def write(file):
         put(file, "lat", ("lat",), LAT, units="degrees_north")

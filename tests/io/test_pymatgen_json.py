@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ase.io
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +22,7 @@ from geoembed.schema import Graph
 from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Molecule, Structure
+from pymatgen.io.ase import AseAtomsAdaptor
 
 NACL = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
 
@@ -90,6 +92,14 @@ def test_rows_of_an_ase_database_are_read_in_both_spellings_of_an_array(tmp_path
     assert_same(first, second)
     torch.testing.assert_close(first.pos, crystal_graph(NACL).pos)
     assert torch.equal(first.edge_index, crystal_graph(NACL).edge_index)
+
+
+def test_a_database_that_ase_wrote_holds_the_atoms_that_it_was_given(tmp_path: Path) -> None:
+    """ASE writes a cell as an object around its array."""
+    expected = AseAtomsAdaptor.get_atoms(NACL)
+    ase.io.write(tmp_path / "a.json", expected)
+    (graph,) = read(tmp_path / "a.json", on_error="raise")
+    assert_same(graph, crystal_graph(expected))
 
 
 def test_a_class_that_a_file_names_is_never_imported(tmp_path: Path) -> None:

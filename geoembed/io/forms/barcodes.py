@@ -14,7 +14,7 @@ from geoembed.io.sequences import nucleotide_record
 from geoembed.io.tables import find
 from geoembed.schema import Graph, Scalar
 
-_OWN = {"sequence": ("nucraw", "nuc", "nucleotides")}  # names that mean nothing else
+_OWN = {"sequence": ("nucraw", "nuc", "nucleotides", "dna_barcode")}  # names that mean nothing else
 _COLUMNS = {
     "sequence": (*_OWN["sequence"], "sequence", "seq", "dna", "barcode"),
     "id": ("processid", "process_id", "sequenceid", "sequence_id", "seq_id", "record_id", "sampleid", "accession", "id"),

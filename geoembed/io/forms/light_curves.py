@@ -24,25 +24,25 @@ OBJECTS = (
 
 _TIME = (
     "mjd", "jd", "hjd", "bjd", "time", "t", "obsmjd", "mjd_obs", "obs_mjd", "midpointmjdtai", "midpointtai", "bjd_tdb", "btjd",
-    "bkjd", "bjd - 2454833", "bjd - 2457000", "time_bjd", "julian_date", "obs_time", "date",
+    "bkjd", "bjd - 2454833", "bjd - 2457000", "time_bjd", "julian_date", "obs_time", "expmidptmjd", "date",
 )
 _MAGNITUDE = ("mag", "magnitude", "magpsf", "psfmag", "psf_mag", "mag_psf", "magpsf_corr", "vmag", "mags")
 _FLUX = (
     "fluxcal", "flux", "flux_psf", "fluxpsf", "psf_flux", "psfflux", "pdcsap_flux", "sap_flux", "forcediffimflux",
-    "corrected flux", "detrended flux", "fluxes",
+    "corrected flux", "detrended flux", "fluxes", "psfdiffflux", "ujy",
 )
-_ERROR = ("{}_err", "{}err", "{}_error", "{}error", "e_{}", "{}_e", "sig{}", "sigma_{}", "d{}", "{}_sigma", "{}_unc")
+_ERROR = ("{}_err", "{}err", "{}_error", "{}error", "e_{}", "{}_e", "sig{}", "sigma_{}", "d{}", "{}_sigma", "{}_unc", "{}unc")
 _MAGNITUDE_ERROR = ("magerr", "mag_err", "sigmag", "e_mag", "mag_error", "emag", "sigmapsf", "dmag", "sigma_mag", "err", "error")
 _FLUX_ERROR = ("fluxcalerr", "fluxerr", "flux_err", "flux_error", "e_flux", "psffluxerr", "err", "error", "sigma")
 _PASSBAND = ("band", "filter", "flt", "passband", "fid", "filtercode", "filt", "photometric_band")
-_ZERO_POINT = ("zp", "zero_point", "zeropoint", "magzp")
+_ZERO_POINT = ("zp", "zero_point", "zeropoint", "magzp", "zpdiff")
 _FLAGS = ("catflags", "catflag")
 _ALIASES = {"time": _TIME, "magnitude": _MAGNITUDE, "flux": _FLUX, "passband": _PASSBAND, "object": OBJECTS, "flags": _FLAGS}
 _FOREIGN = frozenset({"wavelength", "wave", "loglam", "lambda", "lat", "latitude", "lon", "longitude"})
 
 _NO_TIME = (-777.0, -999.0, -9999.0)  # -777: the row that ends an object in SNANA tables
 _NO_VALUE = (-9.0, -99.0, -99.9, -999.0, -9999.0, 99.0, 99.9, 99.99, 99.999, 128.0, 999.0, 9999.0)
-_NO_FLUX = (-777.0, -999.0, -9999.0)
+_NO_FLUX = (-777.0, -999.0, -9999.0, -99999.0)  # the last: forced photometry of ZTF that failed
 _NO_FLUX_WITHOUT_ERROR = (-9.0, -99.0)  # a flux of -9 is a flux unless its error is missing as well
 _CODES = {
     "fid": {"1": "g", "2": "r", "3": "i"},  # Zwicky Transient Facility, alert schema 3.3
@@ -50,7 +50,8 @@ _CODES = {
 }
 _ZERO_POINTS = {
     "fluxcal": 27.5,  # SNANA manual: FLUXCAL = 10^(11 − 0.4 mag)
-    "psfflux": 31.4,  # nJy: the fluxes of Rubin catalogs
+    "psfflux": 31.4, "psfdiffflux": 31.4,  # nJy: the fluxes of Rubin catalogs
+    "ujy": 23.9,  # µJy: forced photometry of ATLAS (Tonry et al. 2018)
     "pdcsap_flux": 25.1, "sap_flux": 25.1,  # e-/s: Kepler Instrument Handbook, 1.74e5 e-/s at Kp = 12
 }
 ZERO_POINT = 27.5
@@ -85,7 +86,7 @@ class LightCurveTable:
 
     def matches(self, columns: Sequence[str]) -> bool:
         """Whether there is a time and a magnitude or a flux, and neither wavelengths nor places on Earth."""
-        found = find(columns, _ALIASES)
+        found = _found(columns)
         foreign = _FOREIGN & {column.strip().lower() for column in columns}
         return "time" in found and bool({"magnitude", "flux"} & set(found)) and not foreign
 
@@ -95,7 +96,7 @@ class LightCurveTable:
         Sentinels (-999, -9, 99, 128 …) and NaN become absent samples; cells that are no numbers quarantine their object.
         """
         table = _unlisted(table)
-        found = find(list(table.columns), _ALIASES)
+        found = _found([str(column) for column in table.columns])
         curves = _Curves(table, found)
         codes, keys = _objects(table, found, name)
         order = np.argsort(codes, kind="stable").astype(np.int64)
@@ -130,7 +131,8 @@ class _Curves:
         error = flux_error if self.is_flux else _error_column(table, found, "magnitude", _MAGNITUDE_ERROR)
         absent = pd.Series(np.nan, index=table.index, name="error")
         marks = _NO_FLUX if self.is_flux else _NO_VALUE
-        self.value = numbers(table[name], marks)
+        self.limit = _is_limit(table[name])
+        self.value = numbers(table[name].mask(self.limit), marks)
         self.error = numbers(absent if error is None else table[error], marks)
         self.columns = [self.time, self.value, self.error]
         self.has_error = error is not None
@@ -170,6 +172,7 @@ class _Curves:
                 expected="at least one with a time and a value", remedy="Leave the object out.",
             )
         notes: dict[str, Scalar] = {"without_time": timeless, "flagged_kept": int((self.flags[rows] > 0).sum())}
+        notes["upper_limits_absent"] = int(self.limit[rows].sum())
         if self.has_error:
             notes["without_error"] = int((np.isfinite(value) & np.isnan(error)).sum())
         band = None if self.band is None else self.band[rows].tolist()
@@ -185,10 +188,25 @@ class _Curves:
         return Record(key, curve, {note: count for note, count in notes.items() if count})
 
 
+def _found(columns: Sequence[str]) -> dict[str, str]:
+    """{quantity: column}; the passband of ATLAS is called F, which elsewhere means anything."""
+    found = find(columns, _ALIASES)
+    if "passband" not in found and found.get("flux", "").strip().lower() == "ujy":
+        found |= find(columns, {"passband": ("f",)})
+    return found
+
+
 def _is_relative(flux: Floats) -> bool:
     """Whether fluxes are in units of their own mean: positive, and the median within 0.5…2."""
     known = flux[np.isfinite(flux)]
     return len(known) > 0 and bool(known.min() > 0) and 0.5 < float(np.median(known)) < 2
+
+
+def _is_limit(column: pd.Series) -> npt.NDArray[np.bool_]:
+    """Whether a cell is a limit such as ``>17.1`` (ASAS-SN), which is no measurement."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return np.zeros(len(column), dtype=np.bool_)
+    return texts(column).str.match(r"[<>]\s*\d").to_numpy(dtype=np.bool_)
 
 
 def _days(column: pd.Series) -> Numbers:

@@ -17,7 +17,10 @@ from geoembed.io.record import BadRecord, Record
 from geoembed.io.tables import find
 from geoembed.schema import Graph, Scalar
 
-_ANGSTROM = ("wavelength", "wave", "lambda", "lam", "wl", "wavelength_a", "wavelength_angstrom", "lambda_a", "wavelength [a]")
+PLAIN = ("wavelength", "wave", "lambda", "lam", "wl")
+"""Names of a column of wavelengths that say no unit, lower case: Å, if nothing else does."""
+
+_ANGSTROM = (*PLAIN, "wavelength_a", "wavelength_angstrom", "lambda_a", "wavelength [a]")
 _NANOMETER = ("wavelength_nm", "wave_nm", "lambda_nm", "wavelength [nm]", "wavelength (nm)")
 _MICROMETER = ("wavelength_um", "wave_um", "wavelength_micron", "lambda_um", "wavelength [um]", "wavelength (um)")
 _LOG = ("loglam", "log_lam", "loglambda", "log_lambda", "logwave", "log_wave", "log_wavelength", "log10lam")

@@ -29,6 +29,12 @@ def test_the_key_is_the_process_id_and_the_letters_are_the_sequence() -> None:
     assert graph.notes == {"gaps_removed": 1, "uracil_as_thymine": 1}
 
 
+def test_the_barcodes_of_bioscan_5m_are_sequences() -> None:
+    (record,) = records(pd.DataFrame({"processid": ["A"], "sampleid": ["b"], "dna_bin": ["BOLD:AAA"], "dna_barcode": ["ACGT"]}))
+    assert isinstance(record, Record)
+    assert (record.key, BarcodeTable().to_graph(record).token.flatten().tolist()) == ("A", [0, 1, 2, 3])
+
+
 def test_lineage_changes_nothing() -> None:
     one, other = (records(pd.DataFrame({"processid": ["a"], "family": [family], "nuc": ["ACGT"]}))[0] for family in ("x", "y"))
     assert (one.key, one.payload) == (other.key, other.payload)

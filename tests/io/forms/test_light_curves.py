@@ -127,6 +127,45 @@ def test_zero_points_in_the_rows_bring_fluxes_to_one_scale() -> None:
     assert graph.x[0].tolist() == pytest.approx(graph.x[1].tolist())
 
 
+def test_forced_photometry_of_atlas_is_in_microjanskys_and_its_filter_is_called_f() -> None:
+    table = pd.DataFrame({"MJD": [1.0, 2.0], "m": [18.0, 19.0], "dm": [0.1, 0.1], "uJy": [100.0, 200.0], "duJy": [10.0, 20.0],
+                          "F": ["o", "c"], "err": [0, 0]})
+    [record] = FORM.records(table, 0, "table")
+    assert isinstance(record, Record)
+    assert (record.notes, record.payload.error.tolist()) == ({}, [10.0, 20.0])
+    graph = FORM.to_graph(record)
+    assert graph.x[:, 0].tolist() == pytest.approx([asinh_mag(100, 23.9), asinh_mag(200, 23.9)])
+    assert graph.token.flatten().tolist() == [passband_index("orange"), passband_index("cyan")]
+
+
+def test_forced_photometry_of_ztf_has_its_own_errors_zero_points_and_mark_of_failure() -> None:
+    """ZTF forced photometry service (Masci et al. 2023): zpdiff is the zero point of a row, -99999 a failed fit."""
+    table = pd.DataFrame({"jd": [1.0, 2.0, 3.0], "filter": "ZTF_g", "forcediffimflux": [100.0, 10.0, -99999.0],
+                          "forcediffimfluxunc": [10.0, 1.0, -99999.0], "zpdiff": [27.5, 25.0, 26.0]})
+    [record] = FORM.records(table, 0, "table")
+    assert isinstance(record, Record)
+    assert record.notes == {}
+    graph = FORM.to_graph(record)
+    assert graph.x[:, 0].tolist() == pytest.approx([asinh_mag(100)] * 2)  # 2.5 mag are a factor of 10
+    assert graph.x[0, 1].item() == pytest.approx(graph.x[1, 1].item())
+    assert graph.measured.all()
+
+
+def test_a_limit_is_no_measurement() -> None:
+    """ASAS-SN writes nights without a detection as >17.1 among the magnitudes."""
+    table = pd.DataFrame({"HJD": [1.0, 2.0, 3.0], "mag": [">17.1", "15.5", "> 16"], "mag_err": [99.99, 0.1, 99.99]})
+    [record] = FORM.records(table, 0, "table")
+    assert isinstance(record, Record)
+    assert record.notes["upper_limits_absent"] == 2
+    graph = FORM.to_graph(record)
+    assert (graph.pos.tolist(), graph.x.tolist()) == ([[2.0]], [[pytest.approx(15.5), pytest.approx(0.1)]])
+
+
+def test_difference_fluxes_of_rubin_are_in_nanojanskys() -> None:
+    table = pd.DataFrame({"expMidptMJD": [1.0], "psfDiffFlux": [1000.0], "psfDiffFluxErr": [10.0], "band": ["r"]})
+    assert graphs(table)["table"].x[0, 0].item() == pytest.approx(asinh_mag(1000, 31.4))
+
+
 def test_a_zero_point_that_is_assumed_is_noted_and_one_that_is_known_is_not() -> None:
     rows = {"mjd": [1.0, 2.0], "flux": [100.0, -5.0], "flux_err": [1.0, 1.0]}
     [assumed] = FORM.records(pd.DataFrame(rows), 0, "table")
