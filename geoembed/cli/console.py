@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from rich.console import Console
 
     from geoembed.pipeline import Report
@@ -40,9 +42,20 @@ def quiet_libraries() -> None:
     warnings.simplefilter("ignore")
 
 
-def announce(workers: int, gib: float) -> None:
-    """What a run may take, before it begins; on stderr."""
-    console(stderr=True).print(f"Parsing takes at most {workers} × {gib:g} GiB; what wants more is listed and left out.")
+@contextmanager
+def parsing(workers: int, cluster: str | None, gib: float) -> Iterator[Executor | None]:
+    """Where files are parsed: here (None), or on a cluster; what that may take is said on stderr before it begins."""
+    if cluster is None:
+        console(stderr=True).print(f"Parsing takes at most {workers} × {gib:g} GiB; what wants more is listed and left out.")
+        yield None
+        return
+    from geoembed.pipeline import dask_cluster
+
+    with dask_cluster(cluster) as executor:
+        threads = executor.threads
+        there = f"Parsing takes at most {threads} × {gib:g} GiB on the cluster" if threads else "Waiting for a first worker"
+        console(stderr=True).print(f"{there}; what wants more is listed and left out.")
+        yield executor
 
 
 @contextmanager

@@ -19,24 +19,28 @@ def embed(
     columns: Annotated[
         str | None, typer.Option(help="What the columns of particle tables mean: a TOML file, or top-tagging, jetclass, hls4ml.")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers parse, tcp://HOST:8786; they must share files with us.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
 ) -> None:
     """Files or a store to a table of unit vectors; what is broken is listed with its reason.
 
     Example: geoembed embed crystals/ events.root -o table --workers 2
     """
-    from geoembed.cli.warm import warm_up
+    if cluster is None:
+        from geoembed.cli.warm import warm_up
 
-    warm_up()
-    from geoembed.cli.console import announce, console, finish, progress_bar, quiet_libraries
+        warm_up()
+    from geoembed.cli.console import console, finish, parsing, progress_bar, quiet_libraries
     from geoembed.pipeline import Limits
     from geoembed.pipeline import embed as run
 
     quiet_libraries()
-    announce(workers, memory)
     limits = Limits(seconds=seconds, memory_gib=memory)
-    with progress_bar("embedding") as progress:
-        report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device, columns=columns)
+    with parsing(workers, cluster, memory) as executor, progress_bar("embedding") as progress:
+        report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device, columns=columns,
+                     executor=executor)
     if any("random" in state for state in report.encoders.values()):
         console(stderr=True).print("Weights are random: distances show structure, not learned meaning. Give trained ones with --weights.")
     raise typer.Exit(finish(report, out, as_json))

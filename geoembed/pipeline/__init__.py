@@ -2,9 +2,12 @@
 
 from geoembed.pipeline.build import build, build_shard
 from geoembed.pipeline.chunks import Chunk, chunks_of
+from geoembed.pipeline.cluster import dask_cluster
 from geoembed.pipeline.embed import embed
 from geoembed.pipeline.inputs import Inputs, expand
 from geoembed.pipeline.query import search
 from geoembed.pipeline.report import Limits, Progress, Report
 
-__all__ = ["Chunk", "Inputs", "Limits", "Progress", "Report", "build", "build_shard", "chunks_of", "embed", "expand", "search"]
+__all__ = [
+    "Chunk", "Inputs", "Limits", "Progress", "Report", "build", "build_shard", "chunks_of", "dask_cluster", "embed", "expand", "search",
+]

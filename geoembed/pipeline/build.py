@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import tempfile
@@ -11,6 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from geoembed.errors import BudgetError, StoreError, UnreadableFileError
@@ -18,6 +19,7 @@ from geoembed.io.column_map import ColumnMap, column_map
 from geoembed.io.opener import is_url
 from geoembed.ops import backends
 from geoembed.pipeline.chunks import Chunk, chunks_of
+from geoembed.pipeline.cluster import ClusterExecutor, confirm
 from geoembed.pipeline.inputs import expand
 from geoembed.pipeline.isolate import Death, Isolation
 from geoembed.pipeline.report import Limits, Progress, Report, quarantined
@@ -41,7 +43,8 @@ def build(
         workers: parsing processes.
         limits: what one file may cost.
         progress: called after each chunk.
-        executor: any ``concurrent.futures.Executor`` to spread chunks over; each of its processes then isolates for itself.
+        executor: any ``concurrent.futures.Executor`` to spread chunks over; each of its processes then isolates for itself. Machines
+            that do the work must see inputs and ``out`` under the same paths; for Dask see :func:`~geoembed.pipeline.dask_cluster`.
         columns: what the columns of tables of particles mean, as of :func:`geoembed.read`; all files must then be such tables.
     """
     started, given = time.perf_counter(), column_map(columns)
@@ -82,6 +85,7 @@ def built_chunks(
 ) -> Iterator[tuple[ChunkEntry, bool]]:
     """(entry, whether it was built now) of each chunk, in order; at most a few chunks are ahead of the consumer."""
     waiting: deque[ChunkEntry | Future[ChunkEntry]] = deque()
+    base = Path.cwd()  # relative names mean this folder, also to a process that began in another
     with Isolation(workers) as isolation, ThreadPoolExecutor(workers) as threads:
         try:
             for chunk in chunks:
@@ -89,13 +93,14 @@ def built_chunks(
                 if known is not None:
                     waiting.append(known)
                 elif executor is None:
-                    waiting.append(threads.submit(build_shard, chunk, folder, limits, isolation))
+                    waiting.append(threads.submit(build_shard, chunk, folder, limits, isolation, base))
                 else:
-                    waiting.append(executor.submit(build_shard, chunk, folder, limits))
-                while len(waiting) > 2 * workers + 2:
-                    yield _result(waiting.popleft())
+                    waiting.append(executor.submit(build_shard, chunk, folder, limits, None, base))
+                ahead = executor.width if isinstance(executor, ClusterExecutor) else workers
+                while len(waiting) > 2 * ahead + 2:
+                    yield _result(waiting.popleft(), None if executor is None else folder)
             while waiting:
-                yield _result(waiting.popleft())
+                yield _result(waiting.popleft(), None if executor is None else folder)
         finally:
             isolation.stop()
             for future in waiting:
@@ -103,21 +108,35 @@ def built_chunks(
                     future.cancel()
 
 
-def _result(waiting: ChunkEntry | Future[ChunkEntry]) -> tuple[ChunkEntry, bool]:
-    return (waiting, False) if isinstance(waiting, ChunkEntry) else (waiting.result(), True)
+def _result(waiting: ChunkEntry | Future[ChunkEntry], shared: Path | None) -> tuple[ChunkEntry, bool]:
+    if isinstance(waiting, ChunkEntry):
+        return waiting, False
+    return (waiting.result() if shared is None else confirm(waiting.result(), shared)), True
 
 
-def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation | None = None) -> ChunkEntry:
+def build_shard(
+    chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation | None = None, base: Path | None = None
+) -> ChunkEntry:
     """Read one chunk in a process of its own and write its shards into ``folder``.
 
     A source that hangs, crashes or is killed loses what follows in it, and nothing else: the chunk is read again without it.
+    Relative names are those of the folder ``base``. To build a chunk twice, also at once, is to write the same files twice.
     """
-    isolation = isolation or _own_isolation()
+    if base is not None:
+        folder = base / folder
+        if not folder.is_dir():
+            raise StoreError(where=folder, found="no such folder on the machine that does the work", expected="the folder of the store",
+                             remedy="Put it on a file system that all machines share.")
+    with nullcontext(isolation) if isolation is not None else _own_isolation() as own:
+        return _shard(chunk, folder, limits, own, base)
+
+
+def _shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation, base: Path | None) -> ChunkEntry:
     guilty: dict[int, Guilty] = {}
     acquitted: set[int] = set()
     unexplained = 0
     while unexplained < 3:
-        result, (number, records) = _attempt(isolation, chunk, folder, limits, guilty)
+        result, (number, records) = _attempt(isolation, chunk, folder, limits, guilty, base)
         if isinstance(result, ChunkEntry):
             return result
         if not 0 <= number < len(chunk.sources):
@@ -130,7 +149,7 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
             acquitted.add(number)
             with tempfile.TemporaryDirectory(prefix="geoembed-") as aside:
                 suspect = Chunk(chunk.key, chunk.sources[number : number + 1], chunk.columns)
-                alone, (_, records) = _attempt(isolation, suspect, Path(aside), limits, {})
+                alone, (_, records) = _attempt(isolation, suspect, Path(aside), limits, {}, base)
             if isinstance(alone, ChunkEntry):
                 continue
             result = alone
@@ -140,22 +159,28 @@ def build_shard(chunk: Chunk, folder: Path, limits: Limits, isolation: Isolation
                      "(geoembed doctor); the same command goes on where it stopped.")
 
 
-_isolations: dict[int, Isolation] = {}
-_making = threading.Lock()
+_idle: dict[int, list[Isolation]] = {}
+_taking = threading.Lock()
 
 
-def _own_isolation() -> Isolation:
-    """The one worker of a process that an outside executor runs; ended with that process."""
-    with _making:
-        pid = os.getpid()  # a forked process must not use its parent's
-        if pid not in _isolations:
-            _isolations[pid] = Isolation(1)
-            atexit.register(_isolations[pid].stop)
-        return _isolations[pid]
+@contextmanager
+def _own_isolation() -> Iterator[Isolation]:
+    """A parsing process for one thread of an outside executor, taken from those that are idle; ended with this process."""
+    with _taking:
+        idle = _idle.setdefault(os.getpid(), [])  # a forked process must not use its parent's
+        isolation = idle.pop() if idle else None
+    if isolation is None:
+        isolation = Isolation(1)
+        Finalize(isolation, isolation.stop, exitpriority=100)  # unlike atexit, it is also called in processes of multiprocessing
+    try:
+        yield isolation
+    finally:
+        with _taking:
+            idle.append(isolation)
 
 
 def _attempt(
-    isolation: Isolation, chunk: Chunk, folder: Path, limits: Limits, guilty: Mapping[int, Guilty]
+    isolation: Isolation, chunk: Chunk, folder: Path, limits: Limits, guilty: Mapping[int, Guilty], base: Path | None
 ) -> tuple[ChunkEntry | Death, tuple[int, int]]:
     """The chunk as shards, or the death of the process; and (number of the source, records had from it) where it was."""
     handle, name = tempfile.mkstemp(prefix=f"{WRITING}place-", dir=folder)
@@ -163,7 +188,8 @@ def _attempt(
     place = Path(name)
     try:
         blank(place)
-        result = isolation.run(write_chunk, Task(folder, chunk.key, chunk.sources, limits, place, os.getpid(), guilty, chunk.columns))
+        task = Task(folder, chunk.key, chunk.sources, limits, place, os.getpid(), guilty, chunk.columns, base)
+        result = isolation.run(write_chunk, task)
         return result, told(place)
     finally:
         place.unlink(missing_ok=True)

@@ -51,7 +51,7 @@ def embed(
         progress: called after each chunk.
         device: where the encoder runs; None for a GPU where there is one.
         budget: nodes, edges and graphs of a batch; None for one that suits the device.
-        executor: spreads the parsing, as in :func:`build`.
+        executor: spreads the parsing, as in :func:`build`; the encoder runs here.
         columns: what the columns of tables of particles mean, as in :func:`build`.
     """
     started, meaning = time.perf_counter(), column_map(columns)
@@ -74,7 +74,7 @@ def embed(
 
             units = [unit for store in stores for unit in _stored(store, done)]
             total = len(inputs.sources) + sum(len(unit.entry.sources) for unit in units)
-            with _threads(workers if inputs.sources else 0):
+            with _threads(workers if inputs.sources and executor is None else 0):
                 for unit in chain(units, _parsed(list(chunks_of(inputs.sources, meaning)), scratch, done, limits, workers, executor)):
                     run.add(unit.entry, unit.folder, unit.rows, unit.temporary)
                     if progress is not None:

@@ -13,6 +13,8 @@ from geoembed.errors import EmptyGraphError, GeoembedError, UnreadableFileError
 from geoembed.io.opener import is_url
 from geoembed.store import is_store, is_table
 
+ABSENT, BARRED = "Check the path.", "Check its permissions and links."
+"""The remedies of a source that is not there, and of one that may not be read."""
 _ZARR = frozenset({"zarr.json", ".zgroup", ".zarray", ".zmetadata"})
 
 
@@ -89,8 +91,8 @@ def unusable(source: str) -> GeoembedError | None:
         os.close(os.open(source, os.O_RDONLY))
     except FileNotFoundError:
         found = "a link that leads nowhere" if os.path.islink(source) else "no such file"
-        return UnreadableFileError(where=source, found=found, expected="a file", remedy="Check the path.")
+        return UnreadableFileError(where=source, found=found, expected="a file", remedy=ABSENT)
     except OSError as error:
         return UnreadableFileError(where=source, found=error.strerror or str(error), expected="a readable file",
-                                   remedy="Check its permissions and links.")
+                                   remedy=BARRED)
     return None

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from geoembed.errors import BudgetError, GeoembedError
+from geoembed.errors import BudgetError, GeoembedError, StoreError
 from geoembed.graphs.blocks import Block
 from geoembed.io.column_map import ColumnMap
 from geoembed.io.reader import Item, Parsed, built_together, readers, stream_blocks
@@ -54,6 +54,7 @@ class Task:
         parent: process that waits for the result.
         guilty: sources that ended an earlier process, by number.
         columns: what the columns of tables of particles mean; None to go by their names.
+        base: folder that relative names mean; None for that in which the process began.
     """
 
     folder: Path
@@ -64,6 +65,7 @@ class Task:
     parent: int
     guilty: Mapping[int, Guilty] = field(default_factory=dict)
     columns: ColumnMap | None = None
+    base: Path | None = None
 
 
 def begin(scratch: str) -> None:
@@ -78,6 +80,8 @@ def begin(scratch: str) -> None:
 
 def write_chunk(task: Task) -> ChunkEntry:
     """Read the sources of a task and write their records as shards; every record is built or quarantined."""
+    if task.base is not None:
+        _enter(task.base)
     readers()  # plug-ins are imported before the clock runs
     writer = ShardWriter(task.folder, task.key)
     repeat = ""
@@ -93,6 +97,14 @@ def write_chunk(task: Task) -> ChunkEntry:
         key=task.key, sources=list(task.sources), records_in=writer.records_in, built=writer.built,
         quarantined=writer.records_in - writer.built, shards=shards, topologies=writer.topologies, repeat=repeat,
     )
+
+
+def _enter(base: Path) -> None:
+    try:
+        os.chdir(base)
+    except OSError as error:
+        raise StoreError(where=base, found=f"{error.strerror or error} on the machine that does the work", expected="a folder of all",
+                         remedy="Give absolute paths from a folder that all machines share.") from error
 
 
 def _everything(task: Task) -> Iterator[Item | Block | Parsed]:

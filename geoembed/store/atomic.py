@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ def replace_with(path: Path, *parts: bytes | memoryview) -> str:
 
     A full disk is a :class:`StoreError`.
     """
-    spool = path.with_name(f"{WRITING}{path.name}.{os.getpid()}")
+    spool = path.with_name(f"{WRITING}{path.name}.{os.getpid()}-{secrets.token_hex(4)}")  # another machine may have the same pid
     digest = hashlib.sha256()
     try:
         with open(spool, "wb") as file:
