@@ -63,10 +63,11 @@ def _on_cpu(crystals: Crystals, k: int, cutoff: float, tie: float) -> Neighbors:
         found = compiled.pairs_within(wrapped, radius.tolist(), waiting)
         kth = compiled.kth_distances(found, sites, k) + tie
         settled = (kth <= radius[crystal]) | (radius >= last)[crystal]
-        done.append(compiled.chosen(found, found.distance <= np.where(settled, kth, -1.0)[found.target]))
+        bound = np.where(settled, kth, -1.0).take(found.target)
+        done.append(compiled.chosen(found, np.flatnonzero(found.distance <= bound)))
         waiting = np.flatnonzero(~settled) if waiting is None else waiting[~settled[waiting]]
         radius = np.minimum(radius * _GROWTH, last)
-    pairs = done[0] if len(done) == 1 else compiled.Pairs(*(np.concatenate(column) for column in zip(*done, strict=True)))
+    pairs = done[0] if len(done) == 1 else compiled.Pairs(*(np.concatenate(column, axis=-1) for column in zip(*done, strict=True)))
     return compiled.finished(wrapped, pairs)
 
 

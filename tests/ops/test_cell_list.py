@@ -128,7 +128,7 @@ def test_the_neighbors_of_some_sites_are_those_among_all():
     assert bool((found.edge_index[1].diff() >= 0).all())
     arrays = compiled_search.wrap(crystals)
     whole, part = (compiled_search.pairs_within(arrays, cutoffs, sites) for sites in (None, some.numpy()))
-    asked = compiled_search.chosen(whole, np.isin(whole.target, some.numpy()))
+    asked = compiled_search.chosen(whole, np.flatnonzero(np.isin(whole.target, some.numpy())))
     assert np.array_equal(rows(compiled_search.finished(arrays, part)), rows(compiled_search.finished(arrays, asked)))
 
 
