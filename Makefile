@@ -2,7 +2,8 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Setuptools warns of its own future at every editable install; a newcomer cannot act on it.
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip --disable-pip-version-check --quiet
 SCATTER := torch-scatter==2.1.2
 WHEELS := .wheels
 

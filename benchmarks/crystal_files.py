@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,11 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar as PymatgenPoscar
 
 from benchmarks.record import write
+from benchmarks.timing import on_cpu, quotients, row
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "materials" / "archives" / "large_files.tar.xz"
 FILES, ROUNDS = 40, 7
+Work = Callable[[list[Path]], object]
 GRAPHS_PER_SECOND = 1_500
 TEXT_SECONDS = {"P1": 150e-6, "symmetric": 250e-6, "poscar": 300e-6, "extxyz": 300e-6}
 MIL_SECONDS = 10.0
@@ -76,18 +78,13 @@ def written(folder: Path) -> dict[str, list[Path]]:
     return paths
 
 
-def in_turns(works: dict[str, Callable[[list[Path]], object]], paths: list[Path]) -> dict[str, list[float]]:
-    """CPU seconds a file of each work, ``ROUNDS`` times, in turns; the first round warms up and is left out."""
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(ROUNDS + 1):
-        for name, work in works.items():
-            start = time.process_time()
-            work(paths)
-            seconds[name].append((time.process_time() - start) / len(paths))
-    return {name: values[1:] for name, values in seconds.items()}
+def a_file(works: Mapping[str, Work], paths: list[Path]) -> dict[str, list[float]]:
+    """CPU seconds a file of each work."""
+    times = on_cpu({name: (lambda work=work: work(paths)) for name, work in works.items()}, ROUNDS)
+    return {name: [seconds / len(paths) for seconds in values] for name, values in times.items()}
 
 
-def each(work: Callable[[Path], object]) -> Callable[[list[Path]], object]:
+def each(work: Callable[[Path], object]) -> Work:
     """A work on one file, done for all."""
     return lambda paths: [work(path) for path in paths]
 
@@ -96,12 +93,6 @@ def together(paths: list[Path]) -> object:
     """What ``build`` does with small records."""
     parsed = [one for path in paths for one in stream_blocks(path) if isinstance(one, Parsed)]
     return [built_together(parsed[low : low + TOGETHER]) for low in range(0, len(parsed), TOGETHER)]
-
-
-def spread(values: list[float]) -> float:
-    """Interquartile range."""
-    quartiles = statistics.quantiles(values, n=4)
-    return quartiles[2] - quartiles[0]
 
 
 def rows_of(kind: str, paths: list[Path]) -> list[dict[str, object]]:
@@ -114,20 +105,18 @@ def rows_of(kind: str, paths: list[Path]) -> list[dict[str, object]]:
     else:
         rivals = {"ase.io.read": lambda path: ase_read(path, format="extxyz")}
     works = {"text": each(lambda path: list(reader.records(path))), "graph": each(lambda path: list(read(path))), "together": together}
-    seconds = in_turns(works | {name: each(rival) for name, rival in rivals.items()}, paths)
+    seconds = a_file(works | {name: each(rival) for name, rival in rivals.items()}, paths)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     fastest = min(rivals, key=median.__getitem__)
     common = {"rival_reader": fastest, "rivals_files_per_second": {name: 1 / median[name] for name in rivals}, "files": len(paths)}
-    return [
-        {"question": f"{kind}: file to sites, µs a file", "ours": 1e6 * median["text"], "rival": 1e6 * median[fastest],
-         "ratio": median[fastest] / median["text"], "iqr": 1e6 * spread(seconds["text"]), "goal": 1e6 * TEXT_SECONDS[kind],
-         "met": median["text"] <= TEXT_SECONDS[kind], **common},
-        *({"question": f"{kind}: file to graph at 8 Å/12, {how}, files/s a core (rival: parsing alone)", "ours": 1 / median[name],
-           "rival": 1 / median[fastest], "ratio": median[fastest] / median[name],
-           "iqr": spread([1 / value for value in seconds[name]]), "goal": GRAPHS_PER_SECOND,
-           "met": 1 / median[name] >= GRAPHS_PER_SECOND, **common}
-          for name, how in (("graph", "one at a time"), ("together", "64 at once"))),
-    ]
+    micro = {name: [1e6 * value for value in seconds[name]] for name in ("text", fastest)}
+    rows = [row(f"{kind}: file to sites, µs a file", micro["text"], micro[fastest], quotients(micro[fastest], micro["text"]),
+                goal=1e6 * TEXT_SECONDS[kind], met=median["text"] <= TEXT_SECONDS[kind], **common)]
+    for name, how in (("graph", "one at a time"), ("together", "64 at once")):
+        ours, rival = ([1 / value for value in seconds[side]] for side in (name, fastest))
+        rows.append(row(f"{kind}: file to graph at 8 Å/12, {how}, files/s a core (rival: parsing alone)", ours, rival,
+                        quotients(ours, rival), goal=GRAPHS_PER_SECOND, met=statistics.median(ours) >= GRAPHS_PER_SECOND, **common))
+    return rows
 
 
 def mil_101(folder: Path) -> list[dict[str, object]]:
@@ -139,15 +128,15 @@ def mil_101(folder: Path) -> list[dict[str, object]]:
         content = archive.extractfile(member)
         path = folder / "MIL-101.cif"
         path.write_bytes(b"" if content is None else content.read())
-    seconds = in_turns({"text": each(lambda path: list(Cif().records(path))), "graph": each(lambda path: list(read(path)))}, [path])
+    seconds = a_file({"text": each(lambda path: list(Cif().records(path))), "graph": each(lambda path: list(read(path)))}, [path])
     (graph,) = read(path)
     start = time.process_time()
     rival = Structure.from_file(path)
     theirs = time.process_time() - start
-    ours = statistics.median(seconds["graph"])
-    return [{"question": "MIL-101: file to graph at 8 Å/12, CPU seconds (rival: pymatgen's parser alone, once)", "ours": ours,
-             "rival": theirs, "ratio": theirs / ours, "iqr": spread(seconds["graph"]), "goal": MIL_SECONDS, "met": ours <= MIL_SECONDS,
-             "parse_seconds": statistics.median(seconds["text"]), "sites": [graph.num_nodes, len(rival)]}]
+    ours = seconds["graph"]
+    return [row("MIL-101: file to graph at 8 Å/12, CPU seconds (rival: pymatgen's parser alone, once)", ours, [theirs, theirs],
+                [theirs / one for one in ours], goal=MIL_SECONDS, met=statistics.median(ours) <= MIL_SECONDS,
+                parse_seconds=statistics.median(seconds["text"]), sites=[graph.num_nodes, len(rival)])]
 
 
 def main() -> None:
@@ -156,10 +145,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
-        rows = [row for kind, paths in written(Path(place)).items() for row in rows_of(kind, paths)]
+        rows = [one for kind, paths in written(Path(place)).items() for one in rows_of(kind, paths)]
         rows += mil_101(Path(place))
-    for row in rows:
-        print(f"{row['question']:<85} {row['ours']:10.2f}  rival {row['rival']:10.2f}  goal {row['goal']}  met {row['met']}", flush=True)
+    for one in rows:
+        print(f"{one['question']:<85} {one['ours']:10.2f}  rival {one['rival']:10.2f}  goal {one['goal']}  met {one['met']}")
     print(write("crystal_files", rows))
 
 

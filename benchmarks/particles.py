@@ -25,6 +25,7 @@ from geoembed.pipeline.worker import Task, blank, write_chunk
 from torch import Tensor
 
 from benchmarks.record import write
+from benchmarks.timing import quotients, row
 
 JETS_PER_SECOND = 200_000
 ROUNDS, RECORDS = 4, 1500
@@ -101,16 +102,9 @@ def store_rows(count: int) -> list[dict[str, object]]:
                 for rates, items in ((ours, reader.stream_blocks), (rival, one_by_one)):
                     seconds, built = store_seconds(source, items)
                     rates += [built / seconds] if number else []
-            rows.append(row(f"jets to a store, {name}: jets/s of a core against record by record", ours, rival, goal=JETS_PER_SECOND,
-                            met=statistics.median(ours) >= JETS_PER_SECOND and equal, equal=equal, largest=max(ours)))
+            rows.append(row(f"jets to a store, {name}: jets/s of a core against record by record", ours, rival, quotients(ours, rival),
+                            goal=JETS_PER_SECOND, met=statistics.median(ours) >= JETS_PER_SECOND and equal, equal=equal))
     return rows
-
-
-def row(question: str, ours: list[float], rival: list[float], *, goal: float | None, met: bool | None, **raw: object) -> dict[str, object]:
-    quartiles = statistics.quantiles(ours, n=4)
-    ratio = statistics.median(a / b for a, b in zip(ours, rival, strict=True))
-    return {"question": question, "ours": statistics.median(ours), "rival": statistics.median(rival), "ratio": ratio,
-            "iqr": quartiles[2] - quartiles[0], "goal": goal, "met": met, "raw": {"ours": ours, "rival": rival, **raw}}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from geoembed import read
 
 from benchmarks.record import write
+from benchmarks.timing import spread
 
 DOMAINS = {
     "materials": ("crystal-*.cif", 1000), "particles": ("jet-*.parquet", 10), "climate": ("weather-*.nc", 10),
@@ -62,8 +63,7 @@ def read_rate(folder: Path, repeats: int = 3) -> tuple[float, float]:
         for path in sorted(folder.iterdir()):
             records += sum(1 for _ in read(path))
         rates.append(records / (time.perf_counter() - start))
-    quartiles = statistics.quantiles(rates[1:], n=4)
-    return statistics.median(rates[1:]), quartiles[2] - quartiles[0]
+    return statistics.median(rates[1:]), spread(rates[1:])
 
 
 def embed_once(folder: Path, out: Path) -> dict[str, float]:
@@ -77,7 +77,7 @@ def rows_of(domain: str, pattern: str, count: int) -> list[dict[str, object]]:
     """Rows of one domain."""
     with tempfile.TemporaryDirectory() as place:
         few, many = (copies(pattern, n, Path(place) / str(n)) for n in (count, 4 * count))
-        rate, spread = read_rate(few)
+        rate, iqr = read_rate(few)
         small, large = embed_once(few, Path(place) / "t1"), embed_once(many, Path(place) / "t2")
     growth = large["peak"] / small["peak"]
     # The slope between the two runs leaves the start of processes out; the goal counts it in.
@@ -85,7 +85,7 @@ def rows_of(domain: str, pattern: str, count: int) -> list[dict[str, object]]:
     goal = CRYSTALS_PER_SECOND if domain == "materials" else None
     throughput = large["in"] / large["wall"]
     return [
-        {"question": f"{domain}: read, records/s, one core", "ours": rate, "rival": None, "ratio": None, "iqr": spread,
+        {"question": f"{domain}: read, records/s, one core", "ours": rate, "rival": None, "ratio": None, "iqr": iqr,
          "goal": None, "met": None},
         {"question": f"{domain}: embed from files to table, records/s, start-up included", "ours": throughput, "rival": None, "ratio": None,
          "iqr": None, "goal": goal, "met": None if goal is None else throughput >= goal, "records": large["in"], "embedded": large["out"],

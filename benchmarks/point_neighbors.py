@@ -8,52 +8,17 @@ Run: ``python -m benchmarks.point_neighbors``.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 
 import torch
 from geoembed.ops import knn
 from torch import Tensor
 
 from benchmarks.record import write
+from benchmarks.timing import Call, on_card, on_cpu, quotients, row
 
 EVENT_MS, SPEEDUP = 0.5, 5.0
 PERIOD = (None, 2 * torch.pi)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-ROUNDS, WARM = (4, 1) if DEVICE == "cpu" else (30, 5)
-
-
-def row(question: str, ours: list[float], rival: list[float], *, goal: float | None, met: bool | None, **raw: object) -> dict[str, object]:
-    quartiles = statistics.quantiles(ours, n=4)
-    ratio = statistics.median(a / b for a, b in zip(ours, rival, strict=True))
-    return {"question": question, "ours": statistics.median(ours), "rival": statistics.median(rival), "ratio": ratio,
-            "iqr": quartiles[2] - quartiles[0], "goal": goal, "met": met, "raw": {"ours": ours, "rival": rival, **raw}}
-
-
-def times_of(calls: tuple[Callable[[], object], ...]) -> list[list[float]]:
-    """Milliseconds of each call, one of each a round, the first rounds left out: CPU time, or time of the card between two events.
-
-    On a card nothing waits between calls, so that what is measured is the card and not the way there.
-    """
-    rounds: list[list[float]] = [[] for _ in calls]
-    marks = []
-    for _ in range(ROUNDS + WARM):
-        for number, call in enumerate(calls):
-            if DEVICE == "cpu":
-                start = time.process_time()
-                call()
-                rounds[number].append(1e3 * (time.process_time() - start))
-                continue
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            call()
-            end.record()
-            marks.append((number, begin, end))
-    if marks:
-        torch.cuda.synchronize()
-    for number, begin, end in marks:
-        rounds[number].append(float(begin.elapsed_time(end)))
-    return [times[WARM:] for times in rounds]
 
 
 def padded(x: Tensor, k: int) -> Tensor:
@@ -80,15 +45,18 @@ def knn_rows() -> list[dict[str, object]]:
     for name, x, goal in (("an event of 2,500 candidates, k = 16: ms", event.unsqueeze(0), EVENT_MS),
                           ("4,096 jets × 128, k = 16: times as fast", batch, SPEEDUP)):
         flat, ptr = x.flatten(0, 1), torch.arange(len(x) + 1, device=DEVICE) * x.shape[1]
-        ours, rival = times_of((lambda f=flat, p=ptr, n=x.shape[1]: knn(f, p, 16, period=PERIOD, largest=n), lambda x=x: padded(x, 16)))
+        calls: dict[str, Call] = {
+            "ours": lambda f=flat, p=ptr, n=x.shape[1]: knn(f, p, 16, period=PERIOD, largest=n), "rival": lambda x=x: padded(x, 16),
+        }
+        times = on_cpu(calls, 4) if DEVICE == "cpu" else on_card(calls, 30)
+        ours, rival = ([1e3 * seconds for seconds in times[side]] for side in ("ours", "rival"))
+        ratios = quotients(rival, ours)
         table = knn(flat, ptr, 16, period=PERIOD).view(len(x), x.shape[1], 16).cpu()
         equal = all(torch.equal(table[i] - i * x.shape[1], brute(x[i], 16)) for i in range(min(len(x), 64)))
-        speed = [b / a for a, b in zip(ours, rival, strict=True)]
-        fast = statistics.median(speed) >= goal if len(x) > 1 else statistics.median(ours) <= goal
-        on_card = DEVICE != "cpu"  # the goals are those of one card
-        result = row(f"neighbors on the cylinder, {name} against padded cdist + topk, {DEVICE}", ours, rival,
-                     goal=goal if on_card else None, met=bool(fast and equal) if on_card else None, equal=equal)
-        rows.append({**result, "ratio": statistics.median(speed)})
+        fast = statistics.median(ratios) >= goal if len(x) > 1 else statistics.median(ours) <= goal
+        on_gpu = DEVICE != "cpu"  # the goals are those of one card
+        rows.append(row(f"neighbors on the cylinder, {name} against padded cdist + topk, {DEVICE}", ours, rival, ratios,
+                        goal=goal if on_gpu else None, met=bool(fast and equal) if on_gpu else None, unit="ms", equal=equal))
     return rows
 
 

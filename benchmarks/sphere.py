@@ -19,6 +19,7 @@ import subprocess
 import sys
 
 from benchmarks.record import write
+from benchmarks.timing import spread
 
 CASES = ((5, 1.0, "edges"), (6, 0.25, "graph"), (7, 0.25, "edges"), (7, 0.25, "graph"), (7, 1.0, "edges"), (8, None, "edges"))
 """Mesh level, spacing of the grid in degrees, and what is made of it."""
@@ -114,12 +115,6 @@ def once(python: str, code: str, level: int, step: float | None, part: str) -> M
 def seconds(runs: list[Measured], parts: tuple[str, ...], clock: int = 0) -> list[float]:
     """CPU (0) or wall (1) seconds of the parts together, of each run."""
     return [sum(part[clock] for name in parts if isinstance(part := run[name], list)) for run in runs]
-
-
-def spread(values: list[float]) -> float:
-    """Interquartile range."""
-    low, _, high = statistics.quantiles(values, n=4)
-    return high - low
 
 
 def row(question: str, parts: tuple[str, ...], ours: list[Measured], rival: list[Measured], goal: dict[str, float]) -> dict[str, object]:

@@ -6,20 +6,18 @@ from typing import Annotated
 
 import typer
 
+from geoembed.cli.options import AsJson, Cluster, Columns, Memory, Seconds, Workers
+
 
 def build(
     files: Annotated[list[str], typer.Argument(help="Files, folders or URLs.")],
     out: Annotated[str, typer.Option("--out", "-o", help="Folder of the store.")] = "graphs",
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, help="Parsing processes.")] = 1,
-    seconds: Annotated[float, typer.Option(help="Longest time that a file may take without another record.")] = 300.0,
-    memory: Annotated[float, typer.Option(help="Memory that a file may take [GiB].")] = 4.0,
-    columns: Annotated[
-        str | None, typer.Option(help="What the columns of particle tables mean: a TOML file, or top-tagging, jetclass, hls4ml.")
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler whose workers parse, tcp://HOST:8786; they must share files with us.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+    workers: Workers = 1,
+    seconds: Seconds = 300.0,
+    memory: Memory = 4.0,
+    columns: Columns = None,
+    cluster: Cluster = None,
+    as_json: AsJson = False,
 ) -> None:
     """Files to a store of graphs: complete, checksummed, resumable.
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geoembed.cli.options import AsJson
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
@@ -85,7 +87,7 @@ class Outcome:
 
 def demo(
     out: Annotated[str, typer.Option("--out", "-o", help="Folder for the graphs, the table and the picture.")] = "demo",
-    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Samples of all domains: files to graphs, graphs to vectors, vectors to a table, a search in it, and a picture.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from geoembed.cli.options import AsJson
 
 EXTRAS = {
     "materials": ("ase", "gemmi"), "particles": ("uproot", "awkward", "h5py"),
@@ -16,7 +16,7 @@ EXTRAS = {
 CORE = ("geoembed", "torch", "torch-geometric", "numpy", "pymatgen", "e3nn", "networkx", "pyarrow", "safetensors")
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Versions, devices, live back ends, missing extras and broken plug-ins, each with its remedy.
 
     Example: geoembed doctor

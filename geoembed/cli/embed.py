@@ -6,23 +6,21 @@ from typing import Annotated
 
 import typer
 
+from geoembed.cli.options import AsJson, Cluster, Columns, Memory, Seconds, Workers
+
 
 def embed(
     files: Annotated[list[str], typer.Argument(help="Files, folders, URLs, or stores made by geoembed build.")],
     out: Annotated[str, typer.Option("--out", "-o", help="Folder of the table.")] = "table",
     encoder: Annotated[str | None, typer.Option(help="Encoder by name (geoembed list); by default that of each sort of graph.")] = None,
     weights: Annotated[str | None, typer.Option(help="Name or folder of saved weights; without, weights are random.")] = None,
-    workers: Annotated[int, typer.Option("--workers", "-n", min=1, help="Parsing processes.")] = 1,
+    workers: Workers = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; by default a GPU where there is one.")] = None,
-    seconds: Annotated[float, typer.Option(help="Longest time that a file may take without another record.")] = 300.0,
-    memory: Annotated[float, typer.Option(help="Memory that a file may take [GiB].")] = 4.0,
-    columns: Annotated[
-        str | None, typer.Option(help="What the columns of particle tables mean: a TOML file, or top-tagging, jetclass, hls4ml.")
-    ] = None,
-    cluster: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler whose workers parse, tcp://HOST:8786; they must share files with us.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+    seconds: Seconds = 300.0,
+    memory: Memory = 4.0,
+    columns: Columns = None,
+    cluster: Cluster = None,
+    as_json: AsJson = False,
 ) -> None:
     """Files or a store to a table of unit vectors; what is broken is listed with its reason.
 

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
+from geoembed.cli.options import AsJson
+
 KINDS = ("encoders", "readers", "tables", "kinds", "weights", "samples")
 
 
 def names(
     kind: Annotated[str | None, typer.Argument(help=f"One of {', '.join(KINDS)}; all by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Registered encoders, readers, table forms, kinds of graph, named weights and shipped samples.
 

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from geoembed.cli.options import AsJson
+
 
 def search(
     table: Annotated[str, typer.Argument(help="Folder of a table made by geoembed embed.")],
     query: Annotated[str, typer.Argument(help="A file, or a source that is in the table.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbors of each record.")] = 5,
     encoder: Annotated[str | None, typer.Option(help="Saved encoder of the table to use, where several fit.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Nearest neighbors of a file's records, by cosine, among vectors of the same encoder.
 

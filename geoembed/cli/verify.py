@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from geoembed.cli.options import AsJson
+
 
 def verify(
     folder: Annotated[str, typer.Argument(help="A store or a table.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check every file of a store or table against its checksum and counts; exit status 1 if something is wrong.
 

@@ -8,6 +8,7 @@ from geoembed.ops.angles import angle_between, angle_pairs, edge_vectors
 from geoembed.ops.cell_list import cell_list_neighbors
 from geoembed.ops.crystals import Crystals, Neighbors, complete_cell, one_crystal, sort_pairs, unwrap_pairs, wrap_sites
 from geoembed.ops.distance import squared_distance, wrap
+from geoembed.ops.fused_pairs import fused_periodic_neighbors
 from geoembed.ops.gated_conv import gated_sum
 from geoembed.ops.knn import knn
 from geoembed.ops.neighbors import edges_from_table, gather_neighbors, sort_by_target, table_from_edges
@@ -27,13 +28,12 @@ from geoembed.ops.segment import (
 )
 from geoembed.ops.shells import TIE, kth_distance, nearest_shells, shell_complete
 from geoembed.ops.softmax import segment_softmax
-from geoembed.ops.triton_neighbors import triton_neighbors
 
 __all__ = [
-    "TIE", "Budgeted", "Crystals", "Neighbors", "angle_between", "angle_pairs", "batched_neighbors", "cell_list_neighbors",
-    "complete_cell", "components", "edge_vectors", "edges_from_table", "full_edges", "gated_sum", "gather_neighbors", "knn",
+    "TIE", "Budgeted", "Crystals", "Neighbors", "angle_between", "angle_pairs", "batched_neighbors", "cell_list_neighbors", "complete_cell",
+    "components", "edge_vectors", "edges_from_table", "full_edges", "fused_periodic_neighbors", "gated_sum", "gather_neighbors", "knn",
     "kth_distance", "mutual", "nearest_shells", "one_crystal", "padded_index", "periodic_neighbors", "periodic_neighbors_torch",
-    "ptr_from_sorted", "radius_edges", "scatter_sum", "segment_argmax", "segment_ids", "segment_logsumexp", "segment_max",
-    "segment_mean", "segment_softmax", "segment_sum", "shell_complete", "size_buckets", "sort_by_target", "sort_pairs",
-    "squared_distance", "table_from_edges", "triton_neighbors", "unwrap_pairs", "within_budget", "wrap", "wrap_sites",
+    "ptr_from_sorted", "radius_edges", "scatter_sum", "segment_argmax", "segment_ids", "segment_logsumexp", "segment_max", "segment_mean",
+    "segment_softmax", "segment_sum", "shell_complete", "size_buckets", "sort_by_target", "sort_pairs", "squared_distance",
+    "table_from_edges", "unwrap_pairs", "within_budget", "wrap", "wrap_sites",
 ]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from geoembed.ops.distance import block_pairs, folded, geometry, pair_distance
+from geoembed.ops.fused_nearest import fill_table, serves
 from geoembed.ops.padding import padded_index, size_buckets
 from geoembed.ops.tree_search import has_tree, nearest
-from geoembed.ops.triton_knn import fill_table, serves
 
 
 def knn(

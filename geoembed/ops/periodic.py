@@ -15,7 +15,7 @@ from geoembed.ops import backends
 from geoembed.ops import compiled_search as compiled
 from geoembed.ops.cell_list import cell_list_neighbors
 from geoembed.ops.crystals import ROUNDING, Crystals, Neighbors, complete_cell, one_crystal, sort_pairs, unwrap_pairs, wrap_sites
-from geoembed.ops.triton_neighbors import KERNEL, LARGEST, triton_neighbors
+from geoembed.ops.fused_pairs import KERNEL, LARGEST, fused_periodic_neighbors
 
 
 def periodic_neighbors(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> Neighbors:
@@ -39,7 +39,7 @@ def batched_neighbors(crystals: Crystals, radius: Tensor) -> Neighbors:
 def search_on_device(wrapped: Crystals, radius: Tensor, targets: Tensor | None = None) -> Neighbors:
     """The cell list, or on a GPU with Triton, where no crystal is large, the fused kernel; see :func:`cell_list_neighbors`."""
     if backends.runs(KERNEL, wrapped.positions.device) and int(wrapped.ptr.diff().max()) <= LARGEST:
-        return triton_neighbors(wrapped, radius, targets)
+        return fused_periodic_neighbors(wrapped, radius, targets)
     return cell_list_neighbors(wrapped, radius, targets)
 
 

@@ -6,12 +6,10 @@ import sys
 
 import numpy as np
 import torch
-from geoembed.ops import cell_list_neighbors, knn, triton_knn, triton_neighbors, wrap_sites
+from geoembed.ops import cell_list_neighbors, fused_nearest, fused_pairs, fused_periodic_neighbors, knn, wrap_sites
 from geoembed.ops.distance import folded, geometry
-from geoembed.ops.triton_knn import fill_table
+from geoembed.ops.fused_nearest import fill_table
 from test_cell_list import odd_crystals, rows
-
-triton_neighbors_module = sys.modules["geoembed.ops.triton_neighbors"]  # a function of that name stands before it
 
 
 def periodic() -> None:
@@ -21,7 +19,7 @@ def periodic() -> None:
         wrapped, _ = wrap_sites(crystals)
         some = torch.arange(0, len(wrapped.positions), 2)
         for targets in (None, some):
-            found = triton_neighbors(wrapped, torch.tensor(cutoffs), targets)
+            found = fused_periodic_neighbors(wrapped, torch.tensor(cutoffs), targets)
             expected = cell_list_neighbors(wrapped, torch.tensor(cutoffs), targets)
             source, target = found.edge_index.numpy()
             table = np.column_stack([target, found.shift.numpy(), source])
@@ -48,8 +46,8 @@ def nearest() -> None:
 
 def checks() -> None:
     """What runs before a kernel is first used finds nothing."""
-    assert triton_neighbors_module.disagreement(torch.device("cpu")) == ""
-    assert triton_knn.disagreement(torch.device("cpu")) == ""
+    assert fused_pairs.disagreement(torch.device("cpu")) == ""
+    assert fused_nearest.disagreement(torch.device("cpu")) == ""
 
 
 if __name__ == "__main__":
