@@ -151,7 +151,7 @@ def _outcome(domain: Domain, files: Sequence[str], graphs: Path, table: Path, bu
     data = ShardDataset(graphs)
     if not embedded.done:
         return outcome
-    sizes = [(int(graph.num_nodes or 0), graph.num_edges) for graph in data]  # type: ignore[attr-defined]
+    sizes = [(int(graph.num_nodes or 0), graph.num_edges) for graph in data]
     outcome.nodes_median, outcome.edges_median = (float(median(column)) for column in zip(*sizes, strict=True))
     file, record = domain.query
     source = next((name for name in files if Path(name).name == file), data[0].source)
@@ -223,8 +223,8 @@ def _example(graphs: Path, domain: Domain) -> Graph:
 
     data = ShardDataset(graphs)
     file, record = domain.query
-    everything = (data[i] for i in range(len(data)))
-    return next((graph for graph in everything if graph.record == record and Path(graph.source).name == file), data[0])
+    first, *rest = data
+    return next((graph for graph in (first, *rest) if graph.record == record and Path(graph.source).name == file), first)
 
 
 def _stacked(vectors: Any) -> NDArray[Any]:

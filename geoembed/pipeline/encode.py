@@ -15,7 +15,8 @@ from geoembed.encoders import Encoder
 from geoembed.errors import GeoembedError, StoreError
 from geoembed.schema import Provenance
 from geoembed.store import Budget, Refused, Shard
-from geoembed.store.loader import Piece, close_finished, gather, plan
+from geoembed.store.flat import gather
+from geoembed.store.pieces import Piece, close_finished, plan
 
 log = logging.getLogger("geoembed")
 # What an encoder may raise over one graph: its own typed errors, and those of torch and Python beneath it.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, Self, cast
 
 import torch
 import torch_geometric.data.batch
@@ -13,6 +13,14 @@ from torch_geometric.data import Batch
 from geoembed.errors import EmptyGraphError, SchemaError
 from geoembed.schema.fields import FIELDS, level_of
 from geoembed.schema.graph import Graph, Provenance
+
+
+class Provenances(Protocol):
+    """One provenance a graph: a list, or what looks each up when it is asked for."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int, /) -> Provenance: ...
+    def __iter__(self) -> Iterator[Provenance]: ...
 
 
 class _BatchMeta(type(Batch), type(Graph)):  # type: ignore[misc]
@@ -51,15 +59,16 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
         return cast(Self, Batch.from_data_list(list(graphs), follow_batch=follow_batch, exclude_keys=exclude_keys))
 
     @classmethod
-    def from_fields(cls, provenance: Sequence[Provenance], ptr: Tensor, topology: str = "", /, **fields: Tensor) -> GraphBatch:
+    def from_fields(cls, provenance: Provenances, ptr: Tensor, topology: str = "", /, **fields: Tensor) -> GraphBatch:
         """A batch from ready-made tensors: ``ptr`` [B+1] int64, flat fields (or stacked ones with a ``topology`` key).
 
-        The way of builders that make many graphs at once and of loaders that slice flat arrays.
+        The way of builders that make many graphs at once and of loaders that slice flat arrays. ``provenance`` is kept as it is
+        given: one that looks its entries up when they are asked for stays so.
         """
         batch = GraphBatch(_base_cls=GraphBatch)
         for name, value in fields.items():
             setattr(batch, name, value)
-        batch.provenance = cast(Any, list(provenance))
+        batch.provenance = cast(Any, provenance)
         batch.ptr = ptr
         batch.topology = topology
         rows = next(fields[name] for name in ("x", "pos", "weight", "token") if name in fields)
@@ -85,12 +94,12 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
     @property
     def provenances(self) -> list[Provenance]:
         """One provenance a graph, in order."""
-        return cast(list[Provenance], self.provenance)
+        return list(cast(Provenances, self.provenance))
 
     @property
     def kind(self) -> str:
         """The kind that all graphs of the batch share."""
-        return self.provenances[0].kind
+        return cast(Provenances, self.provenance)[0].kind
 
     @property
     def segment(self) -> Tensor:
@@ -113,7 +122,7 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
             if isinstance(value, Tensor) and name != "ptr":
                 one = FIELDS[name].level == "graph" if name in FIELDS else level_of(name) == "graph"
                 fields[name] = value[b : b + 1] if one else (value if _is_shared(name) else value[b])
-        return Graph(self.provenances[b], **fields)
+        return Graph(cast(Provenances, self.provenance)[b], **fields)
 
     def _cut(self, b: int) -> Graph:
         """A graph of a flat batch that was made from ready fields, found through ``ptr``."""
@@ -142,7 +151,7 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
                 fields[name] = cut - low if name == "token_node" else cut
             else:
                 fields[name] = value[low:high]
-        return Graph(self.provenances[b], num_nodes=high - low, **fields)
+        return Graph(cast(Provenances, self.provenance)[b], num_nodes=high - low, **fields)
 
     def __repr__(self) -> str:
         form = "stacked" if self.stacked else "flat"

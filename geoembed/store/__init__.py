@@ -55,16 +55,20 @@ it. Vectors of different encoders MUST NOT be compared.
 No file of either holds pickled objects or code.
 """
 
+from geoembed.store.dataset import ShardDataset
 from geoembed.store.entries import ChunkEntry, ShardEntry
+from geoembed.store.flat import batches
 from geoembed.store.lines import Refused
-from geoembed.store.loader import Budget, ShardDataset, batches
+from geoembed.store.loader import Loader
 from geoembed.store.manifest import Store, is_store, open_store
+from geoembed.store.pieces import Budget
+from geoembed.store.sampling import balanced
 from geoembed.store.shards import Shard
 from geoembed.store.table import VectorTable, is_table, open_table
 from geoembed.store.verify import Finding, verify
 from geoembed.store.writer import ShardWriter
 
 __all__ = [
-    "Budget", "ChunkEntry", "Finding", "Refused", "Shard", "ShardDataset", "ShardEntry", "ShardWriter", "Store", "VectorTable",
-    "batches", "is_store", "is_table", "open_store", "open_table", "verify",
+    "Budget", "ChunkEntry", "Finding", "Loader", "Refused", "Shard", "ShardDataset", "ShardEntry", "ShardWriter", "Store", "VectorTable",
+    "balanced", "batches", "is_store", "is_table", "open_store", "open_table", "verify",
 ]

@@ -1,203 +1,179 @@
-"""From shards to batches by slicing flat arrays, and ``ShardDataset``, the map-style face for PyG's ``DataLoader``."""
+"""``Loader``: epochs of batches from a store, shuffled or drawn, within a budget, ahead of the reader, on a CPU or a GPU."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from numpy.typing import ArrayLike
 
-from geoembed.errors import EmptyGraphError
-from geoembed.schema import FIELDS, Graph, GraphBatch, level_of
-from geoembed.store.layout import EDGES
+from geoembed.errors import ConfigError
+from geoembed.schema import GraphBatch
+from geoembed.store.flat import FlatGraphs
 from geoembed.store.manifest import Store, open_store
-from geoembed.store.shards import Shard
+from geoembed.store.pieces import Budget, Piece
+from geoembed.store.prefetch import ahead
+from geoembed.store.sampling import Ints, check_labels, check_weights, drawn, ends_of, grouped
 
-_OPEN_BYTES = 512 << 20  # of the maps that random access keeps: a store may be larger than memory, and than its limit
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much a batch may hold; a single graph that is larger makes a batch of its own."""
-
-    nodes: int = 32_768
-    edges: int = 524_288
-    graphs: int = 1024
-
-    def halved(self) -> Budget:
-        """Half of everything, at least 1."""
-        return Budget(max(self.nodes // 2, 1), max(self.edges // 2, 1), max(self.graphs // 2, 1))
+_AT_ONCE = 8
+"""Batches that a GPU gathers in one go: its kernels are so short that starting them is what costs."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Graphs ``low`` … ``high - 1`` of a shard."""
+class _Loaded:
+    """Graphs of one signature in memory, and their numbers in the data set, ascending."""
 
-    shard: Shard
-    low: int
-    high: int
-
-    def __len__(self) -> int:
-        return self.high - self.low
+    flat: FlatGraphs
+    numbers: Ints
 
 
-def batches(
-    shards: Iterable[Shard], *, max_nodes: int = Budget.nodes, max_edges: int = Budget.edges, max_graphs: int = Budget.graphs
-) -> Iterator[GraphBatch]:
-    """Batches of all graphs of ``shards`` [B graphs each], filled up to the three limits.
+@dataclass(frozen=True)
+class _Stream:
+    """Batches of one signature, and how many they are."""
 
-    In order, except that shards of another field set or topology (another ``signature``) are left for a later batch. No
-    object a graph is made; graphs of one topology are stacked.
-    """
-    for pieces in plan(shards, Budget(max_nodes, max_edges, max_graphs)):
-        yield gather(pieces)
-        close_finished(pieces)
+    batches: int
+    made: Iterator[GraphBatch]
 
 
-def plan(shards: Iterable[Shard], budget: Budget) -> Iterator[list[Piece]]:
-    """Which graphs make a batch: pieces of shards of one signature, within ``budget``; every graph exactly once."""
-    by_signature: dict[str, list[Shard]] = {}
-    for shard in shards:
-        if len(shard):
-            by_signature.setdefault(shard.entry.signature, []).append(shard)
-    for group in by_signature.values():
-        yield from _fill(group, budget)
+class Loader:
+    """Iterating gives one epoch of :class:`GraphBatch`; each next one is shuffled or drawn anew.
 
-
-def close_finished(pieces: Iterable[Piece]) -> None:
-    """Close the shards that end with these pieces, so that open maps do not add up."""
-    for piece in pieces:
-        if piece.high == len(piece.shard):
-            piece.shard.close()
-
-
-def _fill(shards: Sequence[Shard], budget: Budget) -> Iterator[list[Piece]]:
-    pieces: list[Piece] = []
-    room = budget
-    for shard in shards:
-        low = 0
-        while low < len(shard):
-            high = _reach(shard, low, room)
-            if high == low and pieces:
-                yield pieces
-                pieces, room = [], budget
-                continue
-            high = max(high, low + 1)
-            pieces.append(Piece(shard, low, high))
-            room = Budget(room.nodes - _span(shard, "node", low, high), room.edges - _span(shard, "edge", low, high),
-                          room.graphs - (high - low))
-            low = high
-    if pieces:
-        yield pieces
-
-
-def _span(shard: Shard, level: str, low: int, high: int) -> int:
-    ptr = shard.tensors[f"ptr.{level}"]
-    return int(ptr[high] - ptr[low])
-
-
-def _reach(shard: Shard, low: int, room: Budget) -> int:
-    """The largest ``high`` such that graphs ``low`` … ``high - 1`` fit into ``room``."""
-    high = min(len(shard), low + max(room.graphs, 0))
-    for level, limit in (("node", room.nodes), ("edge", room.edges)):
-        ptr = shard.tensors[f"ptr.{level}"]
-        high = min(high, int(torch.searchsorted(ptr, ptr[low] + limit, right=True)) - 1)
-    return max(high, low)
-
-
-def gather(pieces: Sequence[Piece], *, edges: bool = True) -> GraphBatch:
-    """The batch of some pieces of shards of one signature; without ``edges``, those that a rule would have to make are left out."""
-    if not pieces:
-        raise EmptyGraphError(where="a batch", found="no graphs", expected="at least one", remedy="Skip empty batches.")
-    first = pieces[0].shard
-    provenance = [origin for piece in pieces for origin in piece.shard.provenance(piece.low, piece.high)]
-    nodes = torch.cat([_counts(piece, "ptr.node") for piece in pieces])
-    ptr = torch.cat([nodes.new_zeros(1), nodes.cumsum(0)])
-    ruled = () if edges else {name for piece in pieces if piece.shard.rule is not None for name in EDGES}
-    own = [name for name in first.fields if name not in first.shared and name not in ruled]
-    if first.stacked:
-        fields = {name: _stacked(name, pieces) for name in own} | first.shared
-        return GraphBatch.from_fields(provenance, ptr, first.entry.topology, **{name: fields[name] for name in first.fields})
-    starts = {"nodes": ptr[:-1]}
-    if any(name in FIELDS and FIELDS[name].offset == "edges" for name in own):
-        counts = torch.cat([_counts(piece, "ptr.edge") for piece in pieces])
-        starts["edges"] = counts.cumsum(0) - counts
-    return GraphBatch.from_fields(provenance, ptr, "", **{name: _shifted(name, pieces, starts) for name in own})
-
-
-def _counts(piece: Piece, name: str) -> Tensor:
-    return piece.shard.tensors[name][piece.low : piece.high + 1].diff()
-
-
-def _cat(name: str, pieces: Sequence[Piece]) -> Tensor:
-    axis = FIELDS[name].axis if name in FIELDS else 0
-    return torch.cat([piece.shard.rows(name, piece.low, piece.high) for piece in pieces], dim=axis)
-
-
-def _stacked(name: str, pieces: Sequence[Piece]) -> Tensor:
-    """Rows of a field of equally large graphs as [B, rows, …]; fields of the graph stay [B, …]."""
-    rows = _cat(name, pieces)
-    graphs = sum(map(len, pieces))
-    return rows if level_of(name) == "graph" else rows.reshape(graphs, len(rows) // graphs, *rows.shape[1:])
-
-
-def _shifted(name: str, pieces: Sequence[Piece], starts: dict[str, Tensor]) -> Tensor:
-    """Rows of a field; entries that are indices become those of the batch, by the field table."""
-    rows = _cat(name, pieces)
-    offset = FIELDS[name].offset if name in FIELDS else ""
-    if not offset:
-        return rows
-    level = FIELDS[name].level
-    counts = torch.cat([_counts(piece, f"ptr.{level}") for piece in pieces])
-    return rows + torch.repeat_interleave(starts[offset], counts)
-
-
-class ShardDataset(Dataset[Graph]):
-    """The graphs of a store by number, each as it was written, bit for bit; for PyG's ``DataLoader`` with any number of workers.
+    Graphs are kept as the flat arrays of the store, in its narrow types, and batches are cut from them: no object a graph is made,
+    and provenance is read when it is asked for. What fits into ``memory`` is read once; of a larger store as many shards as fit
+    are in memory at a time, in an order of their own each epoch, and shuffled among each other. A batch has graphs of one signature
+    (the same fields, and one topology where it is shared); where there are several, their batches alternate.
 
     Args:
         store: a :class:`Store` or its folder.
-        modality: only graphs of this modality (a batch takes one kind); empty for all.
+        budget: nodes, edges and graphs of a batch.
+        shuffle: whether every epoch has an order of its own; else the order is that of the store.
+        seed: of the order and of the draws; the same seed and epoch give the same batches.
+        weights: [G], one a graph: an epoch then draws graphs, with repeats, in proportion to them; see :func:`balanced`.
+        samples: graphs that an epoch draws; by default as many as there are.
+        groups: [G] labels: graphs of one label are put into one batch unless they exceed the budget. Needs a store that fits into
+            ``memory``.
+        modality: only graphs of this modality; empty for all.
+        device: where batches go.
+        resident: keep the arrays on ``device`` and cut the batches there; else they are cut on the CPU and copied, from pinned memory.
+        memory: bytes of shards that are in memory at a time.
+        prefetch: batches that are made ahead, in a thread; 0 for none.
+
+    Attributes:
+        epoch: number of the next epoch; set it to repeat one.
     """
 
-    def __init__(self, store: Store | str | Path, modality: str = "") -> None:
+    def __init__(
+        self, store: Store | str | Path, *, budget: Budget | None = None, shuffle: bool = False, seed: int = 0,
+        weights: ArrayLike | None = None, samples: int | None = None, groups: ArrayLike | None = None, modality: str = "",
+        device: str | torch.device = "cpu", resident: bool = False, memory: int = 1 << 30, prefetch: int = 2,
+    ) -> None:
         store = store if isinstance(store, Store) else open_store(store)
         self.shards = [shard for shard in store.shards() if modality in ("", shard.entry.modality)]
-        self._ends = list(accumulate(len(shard) for shard in self.shards))
-        self._open: OrderedDict[int, tuple[Shard, int]] = OrderedDict()
-        self._mapped = 0
+        self.budget, self.shuffle, self.seed, self.device = budget or Budget(), shuffle, seed, torch.device(device)
+        self.resident, self.memory, self.prefetch = resident, memory, prefetch
+        self.epoch = 0
+        self._ends = np.array([len(shard) for shard in self.shards], np.int64).cumsum()
+        graphs = int(self._ends[-1]) if len(self._ends) else 0
+        self.weights = None if weights is None else check_weights(weights, graphs)
+        self.samples = graphs if samples is None or weights is None else samples
+        self.groups = None if groups is None else check_labels(groups, graphs)
+        self._fits = sum(shard.nbytes for shard in self.shards) <= memory
+        if self.groups is not None and not self._fits:
+            raise ConfigError(where="Loader", found=f"groups, and a store larger than memory={memory}", expected="a store that fits",
+                              remedy="Raise memory=, or leave groups out.")
+        self._held: list[_Loaded] | None = None
 
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+    @property
+    def graphs(self) -> int:
+        """Graphs of the data set, G."""
+        return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, index: int) -> Graph:
-        try:
-            number = range(len(self))[index]
-        except IndexError:
-            raise IndexError(f"graph {index} of a store of {len(self)}") from None  # what ends a for loop over a sequence
-        place = bisect_right(self._ends, number)
-        shard = self.shards[place]
-        self._keep_open(place, shard)
-        return shard.graph(number - self._ends[place] + len(shard))
+    def __iter__(self) -> Iterator[GraphBatch]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        batches = self._batches(np.random.default_rng([self.seed, epoch]))
+        moves = self.device.type != "cpu" and not self.resident
+        if moves:
+            batches = (batch.pin_memory() for batch in batches)
+        made = ahead(batches, self.prefetch) if self.prefetch else batches
+        return (batch.to(self.device, non_blocking=True) for batch in made) if moves else made
 
-    def _keep_open(self, place: int, shard: Shard) -> None:
-        """Note the use of a shard, and before it is opened close those that were not used for longest."""
-        if place in self._open:
-            self._open.move_to_end(place)
+    def _batches(self, rng: np.random.Generator) -> Iterator[GraphBatch]:
+        asked = None if self.weights is None else np.sort(drawn(self.weights, self.samples, rng))
+        for shards in self._rounds(rng):
+            loaded = self._load(shards)
+            streams = [self._stream(part, self._order(part.numbers, asked, rng)) for part in loaded]
+            turns = np.repeat(np.arange(len(streams)), [stream.batches for stream in streams])
+            for turn in rng.permutation(turns) if self.shuffle or asked is not None else turns:
+                yield next(streams[turn].made)
+
+    def _rounds(self, rng: np.random.Generator) -> Iterator[list[int]]:
+        """Numbers of the shards that are in memory together."""
+        order = list(range(len(self.shards)))
+        if self._fits:
+            yield order
             return
-        size = shard.nbytes
-        while self._open and self._mapped + size > _OPEN_BYTES:
-            _, (oldest, mapped) = self._open.popitem(last=False)
-            self._mapped -= mapped
-            oldest.close()
-        self._open[place] = (shard, size)
-        self._mapped += size
+        if self.shuffle or self.weights is not None:
+            order = rng.permutation(len(order)).tolist()
+        together, size = list[int](), 0
+        for number in order:
+            more = self.shards[number].nbytes
+            if together and size + more > self.memory:
+                yield together
+                together, size = [], 0
+            together.append(number)
+            size += more
+        yield together
 
-    def __repr__(self) -> str:
-        return f"ShardDataset({len(self)} graphs, {len(self.shards)} shards)"
+    def _load(self, numbers: Sequence[int]) -> list[_Loaded]:
+        if self._held is not None:
+            return self._held
+        groups: dict[str, list[int]] = {}
+        for number in sorted(numbers):
+            groups.setdefault(self.shards[number].entry.signature, []).append(number)
+        loaded = []
+        for members in groups.values():
+            shards = [self.shards[number] for number in members]
+            flat = FlatGraphs.of([Piece(shard, 0, len(shard)) for shard in shards])
+            for shard in shards:
+                shard.close()
+            own = np.concatenate([np.arange(self._ends[number] - len(self.shards[number]), self._ends[number]) for number in members])
+            loaded.append(_Loaded(flat.to(self.device) if self.resident else flat, own))
+        if self._fits:
+            self._held = loaded
+        return loaded
+
+    def _order(self, numbers: Ints, asked: Ints | None, rng: np.random.Generator) -> Ints | None:
+        """Places in ``numbers`` in the order of this epoch; None for all of them as they lie."""
+        if asked is None and not self.shuffle and self.groups is None:
+            return None
+        places: Ints = np.arange(len(numbers))
+        if asked is not None:
+            places = np.searchsorted(numbers, asked[np.isin(asked, numbers)])
+        if self.shuffle or asked is not None:
+            places = rng.permutation(places)
+        return places if self.groups is None else grouped(places, self.groups[numbers])
+
+    def _stream(self, part: _Loaded, order: Ints | None) -> _Stream:
+        numbers = part.numbers if order is None else part.numbers[order]
+        sizes = {level: np.diff(part.flat.bounds[level]) for level in ("node", "edge")}
+        counts = sizes if order is None else {level: size[order] for level, size in sizes.items()}
+        ends = ends_of(counts, self.budget, None if self.groups is None else self.groups[numbers])
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        together = _AT_ONCE if part.flat.device.type != "cpu" and part.flat.rule is None else 1
+        return _Stream(len(ends), _made(part.flat, order, list(zip(starts.tolist(), ends.tolist(), strict=True)), together))
+
+
+def _made(flat: FlatGraphs, order: Ints | None, bounds: Sequence[tuple[int, int]], together: int) -> Iterator[GraphBatch]:
+    """The batches between these bounds of an order of graphs, ``together`` of them gathered in one go."""
+    for first in range(0, len(bounds), together):
+        some = bounds[first : first + together]
+        low, high = some[0][0], some[-1][1]
+        picked = flat.run(low, high) if order is None else flat.take(order[low:high])
+        whole = picked.batch()
+        if len(some) == 1:
+            yield whole
+        else:
+            yield from (picked.cut(whole, start - low, end - low) for start, end in some)

@@ -144,10 +144,14 @@ class Shard:
 
     def rows(self, name: str, low: int, high: int) -> Tensor:
         """The rows of a field for graphs ``low`` … ``high - 1``, in the dtype of the contract; indices stay local."""
+        return widened(name, self.stored(name, low, high))
+
+    def stored(self, name: str, low: int, high: int) -> Tensor:
+        """The same in the dtype of the file."""
         if name in EDGES and self.rule is not None:
             return self._derived(low, high)[name]
         start, stop = self.bounds(name, low, high)
-        return widened(name, self.tensors[name].narrow(axis_of(name), start, stop - start))
+        return self.tensors[name].narrow(axis_of(name), start, stop - start)
 
     def _derived(self, low: int, high: int) -> dict[str, Tensor]:
         """The edges of graphs ``low`` … ``high - 1`` by the rule; the last answer is kept, as both fields are asked for in turn."""

@@ -371,8 +371,8 @@ READ_ALL = """
 import random, resource, sys
 import torch
 from pathlib import Path
-from geoembed.store import ShardDataset, batches, loader
-loader._OPEN_BYTES = 32 << 20
+from geoembed.store import ShardDataset, batches, dataset
+dataset._OPEN_BYTES = 32 << 20
 data = ShardDataset(sys.argv[1])
 used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_DATA, (used + (160 << 20),) * 2)

@@ -16,7 +16,7 @@ from geoembed.pipeline.encode import Encoding, _halves
 from geoembed.pipeline.run import Run
 from geoembed.schema import GraphBatch
 from geoembed.store import Budget, open_store, open_table, verify
-from geoembed.store.loader import plan
+from geoembed.store.pieces import plan
 
 from hostile_files import fasta, folder_of_fasta, hostile, install
 from tiny_encoder import Tiny

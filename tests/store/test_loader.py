@@ -8,7 +8,8 @@ from geoembed.errors import EmptyGraphError
 from geoembed.schema import Graph, GraphBatch
 from geoembed.schema.fields import BOOKKEEPING
 from geoembed.store import ShardDataset, batches, writer
-from geoembed.store.loader import Budget, gather, plan
+from geoembed.store.flat import gather
+from geoembed.store.pieces import Budget, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_samples import cloud, crystal, grid, same

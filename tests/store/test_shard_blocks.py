@@ -15,8 +15,9 @@ from geoembed.graphs.clouds import clouds
 from geoembed.schema import Graph
 from geoembed.schema.fields import BOOKKEEPING
 from geoembed.store import Refused, Shard, ShardDataset, ShardWriter, batches, open_store, verify, writer
-from geoembed.store.loader import Piece, gather
+from geoembed.store.flat import gather
 from geoembed.store.manifest import Journal
+from geoembed.store.pieces import Piece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
