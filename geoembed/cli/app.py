@@ -12,6 +12,7 @@ from geoembed.cli.demo import demo
 from geoembed.cli.doctor import doctor
 from geoembed.cli.embed import embed
 from geoembed.cli.inspect import inspect
+from geoembed.cli.merge import merge
 from geoembed.cli.names import names
 from geoembed.cli.search import search
 from geoembed.cli.verify import verify
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Scientific files to graphs, graphs to unit vectors, vectors to a table that can be searched.",
     epilog="Start with: geoembed demo",
 )
-for _verb in (demo, inspect, embed, search, build, verify, doctor):
+for _verb in (demo, inspect, embed, search, build, merge, verify, doctor):
     app.command()(_verb)
 app.command("list")(names)
 

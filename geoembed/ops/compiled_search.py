@@ -32,9 +32,9 @@ class Wrapped(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs sorted by target: numbers of their sites [E], image [3, E] int64 between wrapped sites, distance [E] Å.
+    """Pairs sorted by target: numbers of their sites [E], image [E, 3] float64 between wrapped sites, distance [E] Å.
 
-    Components are rows: NumPy takes columns out of [E, 3] twenty times slower.
+    The distance of a site to itself is NaN, so that no comparison keeps it; images become whole numbers when few are left.
     """
 
     target: Array
@@ -85,18 +85,17 @@ def pairs_within(wrapped: Wrapped, radius: list[float], targets: Array | None = 
                 center, neighbor = (center + low if sites is None else sites[center]), neighbor + low
             found.append((center, neighbor, image, distance))
     if not found:
-        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((3, 0), np.int64), np.zeros(0))
+        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0))
     target, source, image, distance = found[0] if len(found) == 1 else (np.concatenate(column) for column in zip(*found, strict=True))
-    pairs = Pairs(target, source, np.rint(image.T, order="C").astype(np.int64), distance)
-    # A site is no neighbor of itself: the pairs of distance 0 are few, coinciding sites among them.
-    none = np.flatnonzero(distance < ROUNDING)
-    none = none[(target[none] == source[none]) & ~pairs.image[:, none].any(axis=0)]
-    return chosen(pairs, np.delete(np.arange(len(target)), none))
+    near = np.flatnonzero(distance < ROUNDING)  # few, coinciding sites among them
+    near = near[(target[near] == source[near]) & ~image[near].any(axis=1)]
+    distance[near] = np.nan
+    return Pairs(target, source, image, distance)
 
 
 def chosen(pairs: Pairs, rows: Array) -> Pairs:
     """The pairs of these numbers."""
-    return Pairs(pairs.target.take(rows), pairs.source.take(rows), pairs.image.take(rows, axis=1), pairs.distance.take(rows))
+    return Pairs(pairs.target.take(rows), pairs.source.take(rows), pairs.image.take(rows, axis=0), pairs.distance.take(rows))
 
 
 def kth_distances(pairs: Pairs, sites: int, k: int) -> Array:
@@ -105,13 +104,13 @@ def kth_distances(pairs: Pairs, sites: int, k: int) -> Array:
     first = count.cumsum() - count
     rows = np.full((sites, max(int(count.max(initial=0)), k)), np.inf)
     rows[pairs.target, np.arange(len(pairs.target)) - first[pairs.target]] = pairs.distance
-    kth: Array = np.partition(rows, k - 1, axis=1)[:, k - 1]
+    kth: Array = np.fmin(np.partition(rows, k - 1, axis=1)[:, k - 1], np.inf)
     return kth
 
 
 def finished(wrapped: Wrapped, pairs: Pairs) -> Neighbors:
     """Pairs of the sites as they were given, in the order of :class:`Neighbors`."""
-    shift, local = pairs.image, pairs.source
+    shift, local = np.rint(pairs.image.T, order="C").astype(np.int64), pairs.source  # rows: columns are slow to take
     if wrapped.whole.any():
         whole = np.ascontiguousarray(wrapped.whole.T).astype(np.int64)
         shift = shift - whole.take(pairs.source, axis=1) + whole.take(pairs.target, axis=1)

@@ -8,6 +8,7 @@ anywhere.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,7 +32,8 @@ def batched_neighbors(crystals: Crystals, radius: Tensor) -> Neighbors:
     """Pairs not farther than ``radius`` [B] Å in each of B crystals, on the device of the positions."""
     if is_compiled(crystals):
         wrapped = compiled.wrap(crystals)
-        return compiled.finished(wrapped, compiled.pairs_within(wrapped, radius.tolist()))
+        found = compiled.pairs_within(wrapped, radius.tolist())
+        return compiled.finished(wrapped, compiled.chosen(found, np.flatnonzero(found.distance >= 0)))
     inside, whole = wrap_sites(crystals)
     return unwrap_pairs(search_on_device(inside, radius), whole, crystals.ptr)
 

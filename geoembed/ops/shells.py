@@ -67,7 +67,7 @@ def _on_cpu(crystals: Crystals, k: int, cutoff: float, tie: float) -> Neighbors:
         done.append(compiled.chosen(found, np.flatnonzero(found.distance <= bound)))
         waiting = np.flatnonzero(~settled) if waiting is None else waiting[~settled[waiting]]
         radius = np.minimum(radius * _GROWTH, last)
-    pairs = done[0] if len(done) == 1 else compiled.Pairs(*(np.concatenate(column, axis=-1) for column in zip(*done, strict=True)))
+    pairs = done[0] if len(done) == 1 else compiled.Pairs(*(np.concatenate(column) for column in zip(*done, strict=True)))
     return compiled.finished(wrapped, pairs)
 
 

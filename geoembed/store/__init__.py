@@ -61,6 +61,7 @@ from geoembed.store.flat import batches
 from geoembed.store.lines import Refused
 from geoembed.store.loader import Loader
 from geoembed.store.manifest import Store, is_store, open_store
+from geoembed.store.merging import merge
 from geoembed.store.pieces import Budget
 from geoembed.store.sampling import balanced
 from geoembed.store.shards import Shard
@@ -70,5 +71,5 @@ from geoembed.store.writer import ShardWriter
 
 __all__ = [
     "Budget", "ChunkEntry", "Finding", "Loader", "Refused", "Shard", "ShardDataset", "ShardEntry", "ShardWriter", "Store", "VectorTable",
-    "balanced", "batches", "is_store", "is_table", "open_store", "open_table", "verify",
+    "balanced", "batches", "is_store", "is_table", "merge", "open_store", "open_table", "verify",
 ]

@@ -110,6 +110,11 @@ class Journal:
         finished = _chunks(folder / MANIFEST) if (folder / MANIFEST).is_file() else []
         self._known = {chunk.key: chunk for chunk in [*finished, *_journaled(self._path)]}
 
+    @property
+    def chunks(self) -> list[ChunkEntry]:
+        """Every chunk that is finished, those of an interrupted writer included."""
+        return list(self._known.values())
+
     def finished(self, key: str) -> ChunkEntry | None:
         """The chunk of this key if it is finished and all its files are here."""
         chunk = self._known.get(key)
