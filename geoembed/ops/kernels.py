@@ -159,3 +159,23 @@ def nearest_places(
     if doubtful > 0:
         found = nearest_in_order(distance, lane, slots, K, WIDTH, BLOCK)
     tl.store(table_ptr + row * K + slots, tl.where(found >= 0, first + found, -1), slots < K)
+
+
+@triton.jit
+def copy_runs(
+    out_ptr, rows_ptr, start_ptr, bounds_ptr, add_ptr, stride, out_stride, WIDTH: tl.constexpr, ADD: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Program (run, line): rows from ``start`` on, WIDTH entries each, to where the run begins in the result; ADD makes them int64."""
+    run, line = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    first = tl.load(bounds_ptr + run)
+    size = ((tl.load(bounds_ptr + run + 1) - first) * WIDTH).to(tl.int32)
+    source = rows_ptr + line * stride + tl.load(start_ptr + run) * WIDTH
+    target = out_ptr + line * out_stride + first * WIDTH
+    if ADD:
+        more = tl.load(add_ptr + run)
+    for at in range(0, size, BLOCK):
+        lane = at + tl.arange(0, BLOCK)
+        value = tl.load(source + lane, lane < size)
+        if ADD:
+            value = value.to(tl.int64) + more
+        tl.store(target + lane, value, lane < size)

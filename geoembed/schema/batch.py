@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, Self, cast
+from copy import copy
+from functools import cache
+from typing import Protocol, Self, cast
 
 import torch
 import torch_geometric.data.batch
@@ -65,14 +67,11 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
         The way of builders that make many graphs at once and of loaders that slice flat arrays. ``provenance`` is kept as it is
         given: one that looks its entries up when they are asked for stays so.
         """
-        batch = GraphBatch(_base_cls=GraphBatch)
-        for name, value in fields.items():
-            setattr(batch, name, value)
-        batch.provenance = cast(Any, provenance)
-        batch.ptr = ptr
-        batch.topology = topology
         rows = next(fields[name] for name in ("x", "pos", "weight", "token") if name in fields)
-        batch.num_nodes = int(rows.shape[-2]) if topology and rows.dim() == 3 else int(rows.shape[0])
+        nodes = rows.shape[-2] if topology and rows.dim() == 3 else rows.shape[0]
+        # To call the class or to set attributes takes PyG longer than a GPU needs for the tensors of a batch.
+        batch = copy(_empty())
+        batch._store._mapping.update(fields, provenance=provenance, ptr=ptr, topology=topology, num_nodes=nodes)
         batch.__dict__["_num_graphs"] = len(provenance)
         return batch
 
@@ -156,6 +155,11 @@ class GraphBatch(Batch, Graph, metaclass=_BatchMeta):  # type: ignore[misc]
     def __repr__(self) -> str:
         form = "stacked" if self.stacked else "flat"
         return f"GraphBatch({self.num_graphs} × {self.kind}, {form}: {int(self.ptr[-1])} nodes, {self.num_edges} edges)"
+
+
+@cache
+def _empty() -> GraphBatch:
+    return GraphBatch(_base_cls=GraphBatch)
 
 
 def _is_shared(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +18,17 @@ from geoembed.store.pieces import Budget, Piece
 from geoembed.store.prefetch import ahead
 from geoembed.store.sampling import Ints, check_labels, check_weights, drawn, ends_of, grouped
 
-_AT_ONCE = 8
+_AT_ONCE = 32
 """Batches that a GPU gathers in one go: its kernels are so short that starting them is what costs."""
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """Graphs of one signature in memory, and their numbers in the data set, ascending."""
+    """Graphs of one signature in memory, their numbers in the data set, ascending, and the nodes and edges of each."""
 
     flat: FlatGraphs
     numbers: Ints
+    sizes: Mapping[str, Ints]
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ class Loader:
             for shard in shards:
                 shard.close()
             own = np.concatenate([np.arange(self._ends[number] - len(self.shards[number]), self._ends[number]) for number in members])
-            loaded.append(_Loaded(flat.to(self.device) if self.resident else flat, own))
+            sizes = {level: np.diff(flat.bounds[level]) for level in ("node", "edge")}
+            loaded.append(_Loaded(flat.to(self.device) if self.resident else flat, own, sizes))
         if self._fits:
             self._held = loaded
         return loaded
@@ -149,17 +151,16 @@ class Loader:
         """Places in ``numbers`` in the order of this epoch; None for all of them as they lie."""
         if asked is None and not self.shuffle and self.groups is None:
             return None
-        places: Ints = np.arange(len(numbers))
+        places: Ints
         if asked is not None:
-            places = np.searchsorted(numbers, asked[np.isin(asked, numbers)])
-        if self.shuffle or asked is not None:
-            places = rng.permutation(places)
+            places = rng.permutation(np.searchsorted(numbers, asked[np.isin(asked, numbers)]))
+        else:
+            places = rng.permutation(len(numbers)) if self.shuffle else np.arange(len(numbers))
         return places if self.groups is None else grouped(places, self.groups[numbers])
 
     def _stream(self, part: _Loaded, order: Ints | None) -> _Stream:
         numbers = part.numbers if order is None else part.numbers[order]
-        sizes = {level: np.diff(part.flat.bounds[level]) for level in ("node", "edge")}
-        counts = sizes if order is None else {level: size[order] for level, size in sizes.items()}
+        counts = part.sizes if order is None else {level: size[order] for level, size in part.sizes.items()}
         ends = ends_of(counts, self.budget, None if self.groups is None else self.groups[numbers])
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         together = _AT_ONCE if part.flat.device.type != "cpu" and part.flat.rule is None else 1
@@ -172,8 +173,4 @@ def _made(flat: FlatGraphs, order: Ints | None, bounds: Sequence[tuple[int, int]
         some = bounds[first : first + together]
         low, high = some[0][0], some[-1][1]
         picked = flat.run(low, high) if order is None else flat.take(order[low:high])
-        whole = picked.batch()
-        if len(some) == 1:
-            yield whole
-        else:
-            yield from (picked.cut(whole, start - low, end - low) for start, end in some)
+        yield from picked.batches([end - low for _, end in some])

@@ -11,38 +11,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geoembed.ops import ragged_rows
+
 Bounds = NDArray[np.int64]
 
 
 class RaggedRows:
     """Flat fields, cut into graphs by the bounds [B+1] of their levels, on one device.
 
-    On a CPU each graph's rows are bytes that Arrow copies as they lie, several times faster than row by row; on a GPU the numbers
-    of the rows are found once a level and every field is one gather.
+    Each graph's rows are copied as they lie, several times faster than row by row: on a CPU as bytes by Arrow, on a GPU by
+    :func:`geoembed.ops.ragged_rows`.
     """
 
     def __init__(
         self, fields: Mapping[str, Tensor], levels: Mapping[str, str], axes: Mapping[str, int], bounds: Mapping[str, Bounds]
     ) -> None:
         self.fields, self.levels, self.axes, self.bounds = fields, levels, axes, bounds
+        self.counts = {level: np.diff(held) for level, held in bounds.items()}
         self._lists: dict[str, list[pa.LargeBinaryArray]] = {}
 
     def take(self, index: Bounds) -> tuple[dict[str, Tensor], dict[str, Bounds]]:
         """The fields of the graphs of these numbers, repeats allowed, one after the other, and their bounds."""
-        bounds = {level: _bounds(np.diff(old)[index]) for level, old in self.bounds.items()}
+        bounds = {level: _bounds(counts[index]) for level, counts in self.counts.items()}
         rows: dict[str, Tensor] = {}
-        numbers: dict[str, Tensor] = {}
-        graphs, picked = torch.from_numpy(index), pa.array(index)
+        places: dict[str, tuple[Tensor, Tensor]] = {}
+        picked = pa.array(index)
         for name, tensor in self.fields.items():
             level = self.levels[name]
-            if level == "graph":
-                rows[name] = tensor.index_select(0, graphs.to(tensor.device))
-            elif tensor.device.type == "cpu":
-                rows[name] = self._copied(name, picked, int(bounds[level][-1]))
-            else:
-                if level not in numbers:
-                    numbers[level] = self._numbers(level, index, bounds[level], tensor.device)
-                rows[name] = tensor.index_select(self.axes[name], numbers[level])
+            total = len(index) if level == "graph" else int(bounds[level][-1])
+            if tensor.device.type == "cpu":
+                rows[name] = tensor.index_select(0, torch.from_numpy(index)) if level == "graph" else self._copied(name, picked, total)
+                continue
+            if level not in places:
+                places[level] = self._places(level, index, bounds, tensor.device)
+            start, ptr = places[level]
+            rows[name] = tensor.index_select(0, start) if level == "graph" else ragged_rows(tensor, start, ptr, total, dim=self.axes[name])
         return rows, bounds
 
     def _copied(self, name: str, picked: pa.Array, rows: int) -> Tensor:
@@ -55,12 +58,17 @@ class RaggedRows:
             return torch.stack(copies)
         return copies[0].view(rows, *tensor.shape[1:])
 
-    def _numbers(self, level: str, index: Bounds, bounds: Bounds, device: torch.device) -> Tensor:
-        """Numbers of the rows of some graphs."""
-        step = torch.from_numpy(self.bounds[level][:-1][index] - bounds[:-1]).to(device, non_blocking=True)
-        counts = torch.from_numpy(np.diff(bounds)).to(device, non_blocking=True)
-        total = int(bounds[-1])
-        return torch.repeat_interleave(step, counts, output_size=total) + torch.arange(total, device=device)
+    def _places(self, level: str, index: Bounds, bounds: Mapping[str, Bounds], device: torch.device) -> tuple[Tensor, Tensor]:
+        """Where the rows of each graph begin, there and in the result, on the device."""
+        if level == "graph":
+            return sent(index, device), sent(index, device)
+        return sent(self.bounds[level][index], device), sent(bounds[level], device)
+
+
+def sent(array: Bounds, device: torch.device) -> Tensor:
+    """An array on a device; from pinned memory, so that nobody waits for what the device does before."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _bounds(counts: NDArray[Any]) -> Bounds:

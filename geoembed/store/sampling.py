@@ -64,12 +64,13 @@ def ends_of(counts: Mapping[str, Ints], budget: Budget, labels: Ints | None = No
     that follow each other stay together unless they alone are too many.
     """
     graphs = len(counts["node"])
-    sums = [(np.concatenate([[0], counts[level].cumsum()]), limit) for level, limit in (("node", budget.nodes), ("edge", budget.edges))]
-    sums.append((np.arange(graphs + 1), budget.graphs))
+    limits = {"node": budget.nodes, "edge": budget.edges}
+    sums = [(np.concatenate([[0], counts[level].cumsum()]), limit) for level, limit in limits.items() if counts[level].sum() > limit]
     last = None if labels is None else np.concatenate([np.flatnonzero(np.diff(labels)) + 1, [graphs]])
     ends, low = list[int](), 0
     while low < graphs:
-        high = min(int(np.searchsorted(held, held[low] + limit, side="right")) - 1 for held, limit in sums)
+        reach = [int(np.searchsorted(held, held[low] + limit, side="right")) - 1 for held, limit in sums]
+        high = min(graphs, low + budget.graphs, *reach)
         if last is not None and high < graphs:
             whole = int(np.searchsorted(last, high, side="right"))  # groups that end at or before ``high``
             if whole and last[whole - 1] > low:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("triton", reason="Triton is not installed: its kernels are not compared")
 
 
-@pytest.mark.parametrize("case", ["periodic", "nearest", "checks"])
+@pytest.mark.parametrize("case", ["periodic", "nearest", "runs", "checks"])
 def test_a_kernel_gives_what_the_specification_gives(case):
     """In a process of its own: the interpreter is chosen when Triton is imported."""
     here = Path(__file__).parent

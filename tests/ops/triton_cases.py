@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import torch
-from geoembed.ops import cell_list_neighbors, fused_nearest, fused_pairs, fused_periodic_neighbors, knn, wrap_sites
+from geoembed.ops import cell_list_neighbors, fused_nearest, fused_pairs, fused_periodic_neighbors, knn, ragged, wrap_sites
 from geoembed.ops.distance import folded, geometry
 from geoembed.ops.fused_nearest import fill_table
 from test_cell_list import odd_crystals, rows
@@ -44,11 +44,28 @@ def nearest() -> None:
         assert torch.equal(table, knn(x, ptr, 4, period=period)), f"{columns} columns"
 
 
+def runs() -> None:
+    """Runs of rows, empty and long ones, of every width and dtype: those that the specification picks."""
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.tensor([0, 3, 700, 0, 1])
+    ptr = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    start = torch.tensor([5, 900, 11, 0, 999])
+    add = torch.tensor([1, -2, 1 << 40, 4, 5])
+    for dtype in (torch.float64, torch.float16, torch.int8, torch.uint8, torch.bool):
+        for shape, dim in (((1000,), 0), ((1000, 3), 0), ((2, 1000), 1)):
+            rows = (torch.randn(shape, generator=generator) * 30).to(dtype)
+            adds = (None, add) if dtype in (torch.int8, torch.uint8) and (dim == 1 or rows.dim() == 1) else (None,)
+            for more in adds:
+                found = ragged._fused(rows, start, ptr, 704, more, dim)
+                assert torch.equal(found, ragged.by_numbers(rows, start, ptr, 704, more, dim)), (dtype, shape)
+
+
 def checks() -> None:
     """What runs before a kernel is first used finds nothing."""
     assert fused_pairs.disagreement(torch.device("cpu")) == ""
     assert fused_nearest.disagreement(torch.device("cpu")) == ""
+    assert ragged.disagreement(torch.device("cpu")) == ""
 
 
 if __name__ == "__main__":
-    {"periodic": periodic, "nearest": nearest, "checks": checks}[sys.argv[1]]()
+    {"periodic": periodic, "nearest": nearest, "runs": runs, "checks": checks}[sys.argv[1]]()
