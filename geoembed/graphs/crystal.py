@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from geoembed.graphs.crystal_sites import MAX_Z as MAX_Z
 from geoembed.graphs.crystal_sites import Sites, all_sites, sites_of
 from geoembed.graphs.kind import Kind
 from geoembed.ops import Crystals, Neighbors, angle_pairs, ptr_from_sorted, within_budget
-from geoembed.schema import Graph, GraphBatch, Provenance, Scalar, level_of, validate, validate_parts
+from geoembed.schema import FIELDS, Graph, GraphBatch, Provenance, Scalar, validate, validate_parts
 
 CLOSEST = 0.1
 """Å: two sites that are fully occupied and closer than this are one atom written twice, or a broken file."""
@@ -94,24 +93,16 @@ def graphs_of_sites(
 
 
 def _cut(origin: Provenance, fields: dict[str, Tensor], ptr: Tensor, rows: Tensor) -> list[Graph]:
-    """Each crystal of some joined ones; ``ptr``, ``rows`` [B+1] bound its sites and species rows. Tensors are views but for indices."""
+    """Each crystal of some joined ones; ``ptr``, ``rows`` [B+1] bound its sites and species rows. Tensors are views of joined ones."""
     edges = ptr_from_sorted(fields["edge_index"][1], int(ptr[-1]))[ptr]
-    bounds = zip(*(pairwise(part.tolist()) for part in (ptr, rows, edges)), strict=True)
-    graphs = []
-    for b, ((low, high), (first, last), (start, end)) in enumerate(bounds):
-        cut: dict[str, Tensor] = {}
-        for name, value in fields.items():
-            level = level_of(name)
-            if name == "edge_index":
-                cut[name] = value[:, start:end] - low
-            elif level == "edge":
-                cut[name] = value[start:end]
-            elif level == "token":
-                cut[name] = value[first:last] - low if name == "token_node" else value[first:last]
-            else:
-                cut[name] = value[b : b + 1] if level == "graph" else value[low:high]
-        graphs.append(Graph(origin, high - low, **cut))
-    return graphs
+    counts = {"node": ptr.diff(), "token": rows.diff(), "edge": edges.diff(), "graph": torch.ones_like(ptr[1:])}
+    sizes = {level: count.tolist() for level, count in counts.items()}
+    cut: dict[str, Sequence[Tensor]] = {}
+    for name, value in fields.items():
+        field = FIELDS[name]
+        local = value - torch.repeat_interleave(ptr[:-1], counts[field.level]) if field.offset else value
+        cut[name] = torch.split(local, sizes[field.level], field.axis)
+    return [Graph(origin, nodes, **{name: parts[b] for name, parts in cut.items()}) for b, nodes in enumerate(sizes["node"])]
 
 
 def _finished(graph: Graph, edge_budget: int | None, angles: bool) -> Graph:

@@ -35,7 +35,7 @@ class TableRecord:
     def size(self) -> int:
         """Nodes of the graph, where the form's payload says so; else more than any."""
         payload = self.record.payload
-        return payload.size if isinstance(payload, Joint) else sys.maxsize
+        return int(payload.size) if hasattr(payload, "graphs") else sys.maxsize  # a Joint; isinstance would look at each name
 
     def graphs(self, payloads: Sequence[Any]) -> list[Graph]:
         """The graphs of some rows whose payloads are built together."""

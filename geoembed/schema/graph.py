@@ -60,16 +60,12 @@ class Graph(Data):  # type: ignore[misc]
         # PyG builds empty containers by calling the class without arguments.
         given = fields.pop("num_nodes", nodes)
         super().__init__()
-        store = self._store  # PyG's way through the attributes of a graph costs as much as a small record's arithmetic
-        for name, value in fields.items():
-            store[name] = value
-        if provenance is not None:
-            store["provenance"] = provenance
         rows = next((fields[name] for name in ("x", "pos", "mask", "token") if name in fields), None)
-        if given is not None:
-            store["num_nodes"] = given
-        elif isinstance(rows, Tensor):
-            store["num_nodes"] = rows.shape[0]
+        if given is None and isinstance(rows, Tensor):
+            given = rows.shape[0]
+        more = {"provenance": provenance, "num_nodes": given}
+        # PyG's way through the attributes of a graph, and through the items of its store, costs as much as a small record's arithmetic.
+        self._store._mapping.update(fields, **{name: value for name, value in more.items() if value is not None})
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key != "provenance":
