@@ -11,6 +11,7 @@ from geoembed.cli.build import build
 from geoembed.cli.demo import demo
 from geoembed.cli.doctor import doctor
 from geoembed.cli.embed import embed
+from geoembed.cli.index import index
 from geoembed.cli.inspect import inspect
 from geoembed.cli.merge import merge
 from geoembed.cli.names import names
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Scientific files to graphs, graphs to unit vectors, vectors to a table that can be searched.",
     epilog="Start with: geoembed demo",
 )
-for _verb in (demo, inspect, embed, search, build, merge, verify, doctor):
+for _verb in (demo, inspect, embed, search, index, build, merge, verify, doctor):
     app.command()(_verb)
 app.command("list")(names)
 

@@ -33,12 +33,17 @@ def embed(
     from geoembed.cli.console import console, finish, parsing, progress_bar, quiet_libraries
     from geoembed.pipeline import Limits
     from geoembed.pipeline import embed as run
+    from geoembed.pipeline.ranks import Ranks
 
+    ranks = Ranks.of_torchrun()
     quiet_libraries()
     limits = Limits(seconds=seconds, memory_gib=memory)
+    if ranks is not None and ranks.rank > 0:  # rank 0 speaks for all
+        run(files, encoder, weights, out, workers=workers, limits=limits, device=device, columns=columns, ranks=ranks)
+        raise typer.Exit(0)
     with parsing(workers, cluster, memory) as executor, progress_bar("embedding") as progress:
         report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device, columns=columns,
-                     executor=executor)
+                     executor=executor, ranks=ranks)
     if any("random" in state for state in report.encoders.values()):
         console(stderr=True).print("Weights are random: distances show structure, not learned meaning. Give trained ones with --weights.")
     raise typer.Exit(finish(report, out, as_json))

@@ -26,7 +26,8 @@ from geoembed.pipeline.report import Limits, Progress, Report, quarantined
 from geoembed.pipeline.worker import Guilty, Task, blank, told, write_chunk
 from geoembed.store import ChunkEntry
 from geoembed.store.atomic import WRITING, locked, sweep
-from geoembed.store.manifest import Journal, refused_in
+from geoembed.store.manifest import MANIFEST, Journal, refused_in
+from geoembed.store.remote import destination
 
 _ALARM = -int(getattr(signal, "SIGALRM", 14))
 
@@ -39,7 +40,8 @@ def build(
 
     Args:
         files: what to read; folders are walked.
-        out: folder of the store; a store that is there is added to, and chunks of unchanged inputs are not built again.
+        out: folder of the store, or its fsspec URL (see :mod:`geoembed.store.remote`); a store that is there is added to, and chunks of
+            unchanged inputs are not built again.
         workers: parsing processes.
         limits: what one file may cost.
         progress: called after each chunk.
@@ -48,9 +50,9 @@ def build(
         columns: what the columns of tables of particles mean, as of :func:`geoembed.read`; all files must then be such tables.
     """
     started, given = time.perf_counter(), column_map(columns)
-    limits, folder, inputs = limits or Limits(), Path(out), expand(files)
+    limits, inputs = limits or Limits(), expand(files)
     entries, resumed = [], 0
-    with locked(folder):
+    with destination(out, MANIFEST) as folder, locked(folder):
         sweep(folder, set(), ())
         journal = Journal(folder)
         sources = journal.with_neighbors(inputs.sources, lambda source: is_url(source) or os.path.lexists(source))

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 
 from geoembed import registry
 from geoembed.encoders import Encoder, default_encoder, load
-from geoembed.errors import ConfigError, SchemaError, UnknownNameError
+from geoembed.errors import ConfigError, GeoembedError, SchemaError, UnknownNameError
 from geoembed.pipeline.encode import Encoding
 from geoembed.schema import Graph
 from geoembed.store import Budget, Shard, VectorTable
@@ -81,6 +81,7 @@ class Chooser:
         if encoder is not None and weights is not None and not isinstance(encoder, str):
             raise ConfigError(where="embed", found="an encoder and weights", expected="one of them", remedy="Load the weights first.")
         self.table, self.chosen = table, dict[Fits, Chosen]()
+        self._settled: Mapping[Fits, GeoembedError] | None = None
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._given = load(weights) if weights is not None else encoder if not isinstance(encoder, str) else None
         self._name = encoder if isinstance(encoder, str) else None
@@ -104,11 +105,17 @@ class Chooser:
 
     def needs_samples(self, fits: Fits) -> bool:
         """Whether the encoder for these graphs has yet to be made, from the first of them."""
-        return self.key(fits) not in self.chosen and self._given is None and self._kept(fits) is None
+        return self._settled is None and self.key(fits) not in self.chosen and self._given is None and self._kept(fits) is None
+
+    def settle(self, failed: Mapping[Fits, GeoembedError]) -> None:
+        """Make no encoder from now on: another process has made them all, and met these errors."""
+        self._settled = failed
 
     def choose(self, fits: Fits, samples: Sequence[Graph]) -> Chosen:
         """The encoder for graphs of one sort; ``samples`` give an untrained one its bands and statistics."""
         key = self.key(fits)
+        if self._settled and fits in self._settled:
+            raise self._settled[fits]
         if key not in self.chosen:
             if self._class is not None and self._class.kind != fits.kind:
                 raise SchemaError(where=f"encoder {self._name!r}", found=f"graphs of kind {fits.kind!r}", expected=repr(self._class.kind),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import geoembed
 from geoembed.config import to_json
 from geoembed.io.column_map import ColumnMap
 from geoembed.io.opener import is_url
+from geoembed.store.origin import faults
 
 MAX_FILES, MEAN_FILES = 64, 32
 MAX_BYTES = 64 << 20
@@ -82,14 +82,8 @@ def fingerprint(source: str) -> str:
         if state.st_size > _SMALL or not os.path.isfile(source):
             return f"stat:{state.st_size}:{state.st_mtime_ns}"
         return "sha256:" + hashlib.sha256(Path(source).read_bytes()).hexdigest()
-    except _unreachable() as error:
+    except faults() as error:
         return f"unusable:{type(error).__name__}"
-
-
-def _unreachable() -> tuple[type[Exception], ...]:
-    """What fsspec's back ends raise for a file that they cannot reach; HTTP's own errors are of none of the usual classes."""
-    http = getattr(sys.modules.get("aiohttp"), "ClientError", None)
-    return (OSError, ImportError, ValueError, RuntimeError, *((http,) if http is not None else ()))
 
 
 def _listing(folder: str) -> list[str]:

@@ -23,11 +23,14 @@ from geoembed.pipeline.build import built_chunks, settled
 from geoembed.pipeline.choose import Chooser
 from geoembed.pipeline.chunks import Chunk, chunks_of
 from geoembed.pipeline.inputs import Inputs, expand
+from geoembed.pipeline.ranks import RANKS, Ranks, embed_by_rank, refuse_cluster
 from geoembed.pipeline.report import Limits, Progress, Report, quarantined
 from geoembed.pipeline.run import Run
 from geoembed.store import Budget, ChunkEntry, VectorTable, is_store, open_store
 from geoembed.store.atomic import WRITING, locked, sweep
 from geoembed.store.entries import ChunkRows
+from geoembed.store.remote import destination
+from geoembed.store.table_list import TABLE
 
 Done = Callable[[str], ChunkRows | None]
 
@@ -36,7 +39,7 @@ def embed(
     files: str | Path | Sequence[str | Path], encoder: Encoder[Any] | str | None = None, weights: str | Path | None = None,
     out: str | Path = "table", *, workers: int = 1, limits: Limits | None = None, progress: Progress | None = None,
     device: str | None = None, budget: Budget | None = None, executor: Executor | None = None,
-    columns: ColumnMap | str | Path | None = None,
+    columns: ColumnMap | str | Path | None = None, ranks: Ranks | None = None,
 ) -> Report:
     """Files, folders, URLs or graph stores -> rows of the vector table ``out``; what is broken is quarantined and listed.
 
@@ -45,7 +48,7 @@ def embed(
         encoder: an encoder, a registered name, or None: each sort of graphs then gets the encoder of its modality, the one saved in
             the table where it has one, else an untrained one with the statistics of the first 64 graphs.
         weights: name or folder of saved weights.
-        out: folder of the table; it is added to.
+        out: folder of the table, or its fsspec URL (see :mod:`geoembed.store.remote`); it is added to.
         workers: parsing processes.
         limits: what one file may cost.
         progress: called after each chunk.
@@ -53,14 +56,22 @@ def embed(
         budget: nodes, edges and graphs of a batch; None for one that suits the device.
         executor: spreads the parsing, as in :func:`build`; the encoder runs here.
         columns: what the columns of tables of particles mean, as in :func:`build`.
+        ranks: which of several processes this is, see :mod:`geoembed.pipeline.ranks`; all of them make the same call.
     """
     started, meaning = time.perf_counter(), column_map(columns)
-    limits, folder = limits or Limits(), Path(out)
+    limits = limits or Limits()
     given = [files] if isinstance(files, (str, Path)) else list(files)
+    if ranks is not None:
+        refuse_cluster(ranks, executor)
+        return embed_by_rank(
+            ranks, given, out, lambda table: Chooser(table, encoder, weights, ranks.device(device), budget),
+            lambda chunks, folder, finished: built_chunks(chunks, folder, finished, limits, workers, executor),
+            limits=limits, columns=meaning, progress=progress,
+        )
     stores = [path for path in given if is_store(path)]
     others = [path for path in given if not is_store(path)]
     inputs = expand(others) if others or not stores else Inputs()
-    with locked(folder):
+    with destination(out, TABLE) as folder, locked(folder):
         sweep(folder, set(), ())
         table = VectorTable(folder)
         table.flush()
@@ -115,8 +126,9 @@ class _Unit:
 
 def _stored(folder: str | Path, done: Done) -> Iterator[_Unit]:
     """The chunks of a store."""
-    for entry in open_store(folder).chunks:
-        yield _Unit(entry, Path(folder), done(entry.key))
+    store = open_store(folder)
+    for entry in store.chunks:
+        yield _Unit(entry, store.folder, done(entry.key))
 
 
 def _parsed(
@@ -136,6 +148,6 @@ def _parsed(
 
 
 def _remove_folders(folder: Path) -> None:
-    for path in folder.glob(f"{WRITING}*"):
+    for path in [*folder.glob(f"{WRITING}*"), folder / RANKS]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

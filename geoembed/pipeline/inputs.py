@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoembed.errors import EmptyGraphError, GeoembedError, UnreadableFileError
 from geoembed.io.opener import is_url
 from geoembed.store import is_store, is_table
+from geoembed.store.origin import RemoteFolder, local, refuse_secrets
 
 ABSENT, BARRED = "Check the path.", "Check its permissions and links."
 """The remedies of a source that is not there, and of one that may not be read."""
@@ -34,13 +35,18 @@ class Inputs:
 def expand(paths: str | Path | Sequence[str | Path]) -> Inputs:
     """Files, folders (all that is in them, sorted by name) and URLs -> sources; :class:`EmptyGraphError` where there are none.
 
-    A name is taken as it is: ``run[1]`` is a folder of that name. A Zarr folder is one source. A path that does not exist, or
-    cannot be read, stays among the sources, so that it is quarantined and counted.
+    A name is taken as it is: ``run[1]`` is a folder of that name. A Zarr folder is one source. A URL is a file, or with a slash
+    at its end a folder. A path that does not exist, or cannot be read, stays among the sources, so that it is quarantined and counted.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     inputs, met, folders = Inputs(), set(), set[tuple[int, int]]()
-    for path in map(str, given):
-        found = [path] if is_url(path) or not os.path.isdir(path) else _walk(path, inputs.ignored, folders)
+    found: Iterable[str]
+    for path in (str(local(path)) for path in given):
+        if is_url(path):
+            refuse_secrets(path)
+            found = _listed(path, inputs.ignored) if path.endswith("/") else [path]
+        else:
+            found = _walk(path, inputs.ignored, folders) if os.path.isdir(path) else [path]
         for source in found:
             name = source if is_url(source) else os.path.abspath(source)
             if name not in met:
@@ -77,6 +83,23 @@ def _walk(folder: str, ignored: Counter[str], met: set[tuple[int, int]]) -> Iter
             yield from _walk(entry.path, ignored, met)
         else:
             yield entry.path
+
+
+def _listed(url: str, ignored: Counter[str]) -> list[str]:
+    """The files in the folder at a URL by the rules of :func:`_walk`; :class:`StoreError` where its server does not answer."""
+    names = sorted(RemoteFolder(url).sizes(), key=lambda name: name.split("/"))
+    lists = [name.rpartition("/")[0] for name in names if name.endswith(("manifest.json", "table.json"))]
+    ours = tuple(f"{home}/" for home in lists if is_store(f"{url}{home}") or is_table(f"{url}{home}"))
+    found: dict[str, None] = {}
+    for name in names:
+        zarr = name.find(".zarr/") + 1
+        if name.startswith(".") or "/." in name:
+            ignored["hidden"] += 1
+        elif ours and f"/{name}".startswith(tuple(f"/{home.lstrip('/')}" for home in ours)):
+            ignored["file of a store or table of geoembed"] += 1
+        else:
+            found[f"{url}{name[: zarr + 4] if zarr else name}"] = None
+    return list(found)
 
 
 def unusable(source: str) -> GeoembedError | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from geoembed.errors import ConfigError, GeoembedError, StoreError
 from geoembed.pipeline.choose import SAMPLES, Chooser, Chosen, Fits
+from geoembed.schema import Graph
 from geoembed.store import ChunkEntry, Refused, Shard, VectorTable
 from geoembed.store.entries import ChunkRows
 from geoembed.store.manifest import refused_in, shards_of
@@ -33,7 +34,7 @@ class Run:
     """What one call of ``embed`` has done and still holds back.
 
     Shards wait, by the sort of their graphs, until there are 64 graphs to make an untrained encoder and enough to fill a batch.
-    Rows wait until a commit: at the end of a chunk, when there are many, or when a minute has passed.
+    Rows wait until a commit: at the end of a chunk, when there are many, or when ``patience`` seconds have passed.
     """
 
     def __init__(self, table: VectorTable, chooser: Chooser) -> None:
@@ -45,6 +46,7 @@ class Run:
         self._owner: dict[str, _Open] = {}
         self._earlier = table.refused_by_chunk()
         self._committed = time.monotonic()
+        self.patience = COMMIT_SECONDS
 
     @property
     def refused(self) -> list[Refused]:
@@ -81,7 +83,7 @@ class Run:
             self._embed(fits)
         # A commit needs every encoder, also one that would rather wait for more samples. Rows decide that, not the clock:
         # what an encoder is must not depend on the speed of the machine.
-        late = time.monotonic() - self._committed > COMMIT_SECONDS and not any(map(self.chooser.needs_samples, self._waiting))
+        late = time.monotonic() - self._committed > self.patience and not any(map(self.chooser.needs_samples, self._waiting))
         if late or sum(chunk.entry.built for chunk in self._open.values()) >= COMMIT_ROWS:
             self.commit()
 
@@ -113,11 +115,7 @@ class Run:
             self.embedded += len(part.provenance) - len(lost)
 
     def _choose(self, fits: Fits, shards: Sequence[Shard]) -> Chosen:
-        samples = []
-        if self.chooser.needs_samples(fits):
-            alike = [shard for shard in shards if shard.entry.signature == shards[0].entry.signature]
-            samples = list(islice((shard.graph(i) for shard in alike for i in range(len(shard))), SAMPLES))
-        return self.chooser.choose(fits, samples)
+        return self.chooser.choose(fits, first_graphs(shards) if self.chooser.needs_samples(fits) else [])
 
     def _refuse(self, shard: Shard, error: GeoembedError) -> None:
         self._owner[shard.entry.stem].lost.extend(
@@ -142,3 +140,9 @@ class Run:
                     (chunk.folder / name).unlink(missing_ok=True)
         self._open, self._owner = {}, {}
         self._committed = time.monotonic()
+
+
+def first_graphs(shards: Sequence[Shard]) -> list[Graph]:
+    """The graphs that an untrained encoder is made of: the first of those that have the fields of the very first."""
+    alike = [shard for shard in shards if shard.entry.signature == shards[0].entry.signature]
+    return list(islice((shard.graph(i) for shard in alike for i in range(len(shard))), SAMPLES))

@@ -51,6 +51,9 @@ an input is embedded again, its earlier rows MUST leave the table in the commit 
 ``quarantine-<hash>.jsonl`` lists what was left out, each line with its ``chunk``. ``encoders/<name>/`` is the saved encoder of the
 rows whose ``encoder`` is <name>, with ``fits.json``, the sorts of graphs that it embedded: a query of such a sort MUST be embedded by
 it. Vectors of different encoders MUST NOT be compared.
+``index/`` MAY hold indices by LanceDB, made of the parts at will: it is no part of the table, and may be deleted. Its
+``index.json`` (with ``format`` and ``sha256``) lists for each encoder the ``key`` of what it was made of, the sha256 of the sha256 of
+its parts in row order, one a line. An index MUST NOT answer for parts of another key.
 
 No file of either holds pickled objects or code.
 """

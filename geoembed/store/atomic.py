@@ -88,7 +88,12 @@ def is_sealed(path: Path, second: str) -> bool:
     if not path.is_file():
         return False
     with open(path, "rb") as file:
-        head = file.read(64).replace(b" ", b"").replace(b"\n", b"")
+        return begins_sealed(file.read(64), second)
+
+
+def begins_sealed(content: bytes, second: str) -> bool:
+    """The same of the first bytes of a file."""
+    head = content.replace(b" ", b"").replace(b"\n", b"")
     return any(head.startswith(b'{"format":%d,"%s":' % (number, second.encode())) for number in (1, 2))
 
 

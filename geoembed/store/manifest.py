@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from geoembed.errors import StoreError
-from geoembed.store.atomic import is_sealed, replace_with, sealed, sweep, unsealed
+from geoembed.store.atomic import replace_with, sealed, sweep, unsealed
 from geoembed.store.entries import ChunkEntry
 from geoembed.store.lines import Refused
+from geoembed.store.origin import called, is_listed, local, local_copy, there
 from geoembed.store.shards import Shard
 from geoembed.store.writer import FORMAT, READABLE
 
@@ -70,7 +71,7 @@ class Store:
         return self.built
 
     def __repr__(self) -> str:
-        return f"Store({self.folder}: {self.built} graphs ({', '.join(self.modalities)}), {self.quarantined} quarantined)"
+        return f"Store({called(self.folder)}: {self.built} graphs ({', '.join(self.modalities)}), {self.quarantined} quarantined)"
 
 
 def shards_of(folder: Path, chunk: ChunkEntry) -> list[Shard]:
@@ -84,21 +85,25 @@ def refused_in(folder: Path, chunk: ChunkEntry) -> list[Refused]:
 
 
 def open_store(folder: str | Path) -> Store:
-    """The store in ``folder``; :class:`StoreError` where it is absent, unfinished, edited or of another format."""
-    path = Path(folder) / MANIFEST
+    """The store in a folder or at an fsspec URL, of which files are copied when they are asked for.
+
+    :class:`StoreError` where it is absent, unfinished, edited or of another format.
+    """
+    place = local_copy(folder, MANIFEST)
+    path = place / MANIFEST
     if not path.is_file():
-        if (Path(folder) / JOURNAL).exists():
+        if (place / JOURNAL).exists():
             raise StoreError(where=folder, found="an unfinished store", expected="a finished one",
                              remedy="Run the same 'geoembed build' again: it goes on where it stopped.")
         raise StoreError(where=folder, found=f"no {MANIFEST}", expected="a graph store",
                          remedy="Make one with 'geoembed build FILES… -o STORE'.")
-    return Store(Path(folder), _chunks(path))
+    return Store(place, _chunks(path))
 
 
 def is_store(folder: str | Path) -> bool:
-    """Whether ``folder`` is a graph store of geoembed, finished or not; other folders may hold a ``manifest.json`` too."""
-    place = Path(folder)
-    return ((place / JOURNAL).is_file() and (place / ".lock").exists()) or is_sealed(place / MANIFEST, "kinds")
+    """Whether ``folder`` (or URL) is a graph store of geoembed, finished or not; other folders may hold a ``manifest.json`` too."""
+    place = Path(local(folder))
+    return ((place / JOURNAL).is_file() and (place / ".lock").exists()) or is_listed(folder, MANIFEST, "kinds")
 
 
 class Journal:
@@ -109,6 +114,7 @@ class Journal:
         self._path = folder / JOURNAL
         finished = _chunks(folder / MANIFEST) if (folder / MANIFEST).is_file() else []
         self._known = {chunk.key: chunk for chunk in [*finished, *_journaled(self._path)]}
+        self._there = there(folder)
 
     @property
     def chunks(self) -> list[ChunkEntry]:
@@ -116,9 +122,12 @@ class Journal:
         return list(self._known.values())
 
     def finished(self, key: str) -> ChunkEntry | None:
-        """The chunk of this key if it is finished and all its files are here."""
+        """The chunk of this key if it is finished and all its files are here, or at the URL to which the store goes."""
         chunk = self._known.get(key)
-        return chunk if chunk and all((self.folder / name).is_file() for name in chunk.files) else None
+        if chunk is None:
+            return None
+        present = (self._there.get(name) == digest or (self.folder / name).is_file() for name, digest in chunk.files.items())
+        return chunk if all(present) else None
 
     def with_neighbors(self, sources: Sequence[str], exists: Callable[[str], bool]) -> list[str]:
         """``sources`` and what shares a chunk with them in the store and still exists: to replace a chunk is to build all of it."""

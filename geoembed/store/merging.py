@@ -10,7 +10,9 @@ from pathlib import Path
 from geoembed.errors import StoreError
 from geoembed.store.atomic import WRITING, locked, publish, sha256_of, sweep
 from geoembed.store.entries import ChunkEntry
-from geoembed.store.manifest import Journal, Store, open_store
+from geoembed.store.manifest import MANIFEST, Journal, Store, open_store
+from geoembed.store.origin import fetch
+from geoembed.store.remote import destination
 
 
 def merge(stores: Sequence[Store | str | Path], out: str | Path) -> Store:
@@ -20,9 +22,8 @@ def merge(stores: Sequence[Store | str | Path], out: str | Path) -> Store:
     a source in different chunks (an older state of the file, other settings, other neighbors) would give its records twice: a
     :class:`StoreError` names it, before anything is copied.
     """
-    folder = Path(out)
     opened = [store if isinstance(store, Store) else open_store(store) for store in stores]
-    with locked(folder):
+    with destination(out, MANIFEST) as folder, locked(folder):
         sweep(folder, set(), ())
         journal = Journal(folder)
         _refuse_conflicts([Store(folder, journal.chunks), *opened])
@@ -34,7 +35,8 @@ def merge(stores: Sequence[Store | str | Path], out: str | Path) -> Store:
                         _copy(store.folder / name, folder / name, digest)
                     journal.add(chunk)
                 kept.setdefault(chunk.key, chunk)
-        return journal.close(list(kept.values()))
+        journal.close(list(kept.values()))
+    return open_store(out)
 
 
 def _refuse_conflicts(stores: Sequence[Store]) -> None:
@@ -52,6 +54,7 @@ def _copy(source: Path, target: Path, digest: str) -> None:
     """Copy a file of a store under its name, whole or not at all; one that is damaged is a :class:`StoreError`."""
     if target.is_file() and sha256_of(target) == digest:
         return
+    fetch(source, digest)
     spool = target.with_name(f"{WRITING}{target.name}.{os.getpid()}")
     try:
         shutil.copyfile(source, spool)

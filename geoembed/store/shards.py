@@ -20,6 +20,7 @@ from geoembed.store.atomic import sha256_of
 from geoembed.store.entries import ShardEntry
 from geoembed.store.layout import EDGES, RULED, axis_of, local_edges, topology_file, widened
 from geoembed.store.lines import Refused, is_refused, provenances_of, records_in, refused_of
+from geoembed.store.origin import fetch, size_of
 
 Bounds = NDArray[np.int64]
 
@@ -59,8 +60,7 @@ class Shard:
     @property
     def nbytes(self) -> int:
         """Size of the file of tensors; 0 where there is none (opening it says so)."""
-        path = self.folder / f"{self.entry.stem}.safetensors"
-        return path.stat().st_size if path.is_file() else 0
+        return size_of(self.folder / f"{self.entry.stem}.safetensors")
 
     def close(self) -> None:
         """Forget what is open; the next use opens it again. Tensors that were handed out stay valid."""
@@ -170,6 +170,8 @@ class Shard:
 
     def _check(self, name: str, files: Mapping[str, str]) -> None:
         path = self.folder / name
+        if name not in self._checked:
+            fetch(path, files.get(name))
         if not path.is_file():
             raise StoreError(where=path, found="no such file", expected="a file of the store",
                              remedy="Run 'geoembed verify' and build the store again; only missing chunks are built.")

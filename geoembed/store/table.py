@@ -5,28 +5,38 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from geoembed.errors import ConfigError, StoreError, UnknownNameError, ValueRangeError
 from geoembed.schema import Provenance
-from geoembed.store.atomic import is_sealed, replace_with, sealed, sweep, unsealed
+from geoembed.store.answers import Answers
+from geoembed.store.atomic import replace_with, sweep
 from geoembed.store.entries import ChunkRows
+from geoembed.store.exports import to_anndata, to_networkx
+from geoembed.store.filters import Filter, Where
+from geoembed.store.index import IndexEntry, build_index
 from geoembed.store.lines import Refused, refused_line, refused_of
-from geoembed.store.parts import Floats, Part, PartWriter, refused_name, text_name, vectors_of
+from geoembed.store.origin import called, is_listed, plain_folder
+from geoembed.store.parts import ROW_GROUP, Floats, Part, PartWriter, refused_name, text_name, vectors_of
+from geoembed.store.remote import local_table
 from geoembed.store.replace import earlier, lines_without, parts_without
-from geoembed.store.rows import check_queries, join, runs, texts_of, vector_blocks
-from geoembed.store.search import top_k
+from geoembed.store.rows import join, runs, sorted_out, vector_blocks
+from geoembed.store.search import Hits
+from geoembed.store.table_list import TABLE, read_list, write_list
+from geoembed.store.vectors import MEMORY_GIB
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 log = logging.getLogger("geoembed")
-TABLE, FORMAT = "table.json", 1
 _MANY = 8  # compaction: this many neighboring small parts become one
 
 
@@ -37,29 +47,13 @@ class VectorTable:
     ends in an error commits nothing.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.parts: list[Part] = []
-        self.chunks: dict[str, ChunkRows] = {}
-        self.lists: dict[str, str] = {}
+    def __init__(self, folder: str | Path, *, memory_gib: float = MEMORY_GIB) -> None:
+        self.folder = plain_folder(folder)
+        self._answers = Answers(self.folder, memory_gib)
+        listed = read_list(self.folder)
+        self.parts, self.chunks, self.lists = listed.parts, listed.chunks, listed.lists
         self._writers: dict[tuple[str, str, int], PartWriter] = {}
         self._refused: list[tuple[str, Refused]] = []
-        if (self.folder / TABLE).is_file():
-            self._read_list()
-
-    def _read_list(self) -> None:
-        document = unsealed(self.folder / TABLE, (FORMAT,))
-        try:
-            self.parts = [Part(**part) for part in document["parts"]]
-            self.chunks = {chunk["key"]: ChunkRows(**chunk) for chunk in document["chunks"]}
-            self.lists = dict(document["lists"])
-        except (KeyError, TypeError) as error:
-            raise StoreError(where=self.folder / TABLE, found=f"an entry that is not one of a table ({error})",
-                             expected=f"format {FORMAT}", remedy="Make the table again.") from error
-        for name in self.files():
-            if Path(name).name != name:
-                raise StoreError(where=self.folder / TABLE, found=f"a file called {name!r}", expected="a plain name",
-                                 remedy="The list was edited: make the table again.")
 
     # — writing —
 
@@ -75,16 +69,19 @@ class VectorTable:
             raise ConfigError(where=f"{self.folder}, encoder {encoder!r}", found=f"weights {weights!r}",
                               expected=f"weights {self.weights_of(encoder)!r}, which made the rows that are here",
                               remedy="Vectors of different weights cannot be compared: write to another table.")
-        finite: NDArray[np.bool_] = np.asarray(np.isfinite(rows).all(axis=1))
-        good: NDArray[np.bool_] = finite & (np.abs(rows).max(axis=1, initial=0.0) > 0)
+        good, refused = sorted_out(rows, provenance)
         if good.any():
             kept = [origin for origin, keep in zip(provenance, good.tolist(), strict=True) if keep]
             self._writer(encoder, weights, rows.shape[1]).add(rows[good], kept)
-        verdicts = zip(provenance, finite.tolist(), good.tolist(), strict=True)
-        refused = [_refusal(origin, fine) for origin, fine, keep in verdicts if not keep]
         for line in refused:
             log.warning("left out (embed): %s", line.reason)
         return refused
+
+    def append_part(self, folder: Path, part: Part) -> None:
+        """Add the rows of a part of another table, that in ``folder``, as they are."""
+        writer = self._writer(part.encoder, part.weights, part.dim)
+        for batch in pq.ParquetFile(folder / part.file).iter_batches(ROW_GROUP):
+            writer.add_table(pa.Table.from_batches([batch]))
 
     def refuse(self, refused: Sequence[Refused], chunk: str = "") -> None:
         """List quarantined records (of the chunk ``chunk``) beside the rows; they count with the next commit."""
@@ -107,7 +104,7 @@ class VectorTable:
             self.parts += parts
             self.lists |= lists
             self.chunks |= {chunk.key: chunk for chunk in chunks}
-            self._write_list()
+            write_list(self.folder, self.parts, self.chunks, self.lists)
 
     def _drop_earlier(self, chunks: Sequence[ChunkRows]) -> None:
         stale = earlier(self.chunks, chunks)
@@ -130,12 +127,6 @@ class VectorTable:
         self._compact()
         sweep(self.folder, set(self.files()), ("part-", "quarantine-"))
 
-    def _write_list(self) -> None:
-        replace_with(self.folder / TABLE, sealed({
-            "format": FORMAT, "rows": len(self), "parts": [asdict(part) for part in self.parts],
-            "chunks": [asdict(chunk) for chunk in self.chunks.values()], "lists": self.lists,
-        }))
-
     def _compact(self) -> None:
         joined: list[Part] = []
         for run in runs(self.parts):
@@ -148,7 +139,7 @@ class VectorTable:
             self.lists = self._new_list(lines_without(self.folder, self.lists, set(), set()))
         if many or joined != self.parts:
             self.parts = joined
-            self._write_list()
+            write_list(self.folder, self.parts, self.chunks, self.lists)
 
     def _writer(self, encoder: str, weights: str, dim: int) -> PartWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +174,7 @@ class VectorTable:
         return sum(part.rows for part in self.parts)
 
     def __repr__(self) -> str:
-        return f"VectorTable({self.folder}: {len(self)} vectors of {', '.join(self.encoders()) or 'no encoder'})"
+        return f"VectorTable({called(self.folder)}: {len(self)} vectors of {', '.join(self.encoders()) or 'no encoder'})"
 
     def files(self) -> dict[str, str]:
         """Every listed file of the table with its sha256."""
@@ -232,7 +223,7 @@ class VectorTable:
 
     def vectors(self, encoder: str | None = None) -> Floats:
         """Vectors [n, D] of one encoder, in row order."""
-        blocks = list(vector_blocks(self.folder, self._parts_of(encoder)))
+        blocks = list(vector_blocks(self.folder, self.parts_of(encoder)))
         return np.concatenate(blocks) if blocks else np.empty((0, 0), np.float32)
 
     def rows_of(self, source: str) -> Iterator[tuple[str, Floats, list[str]]]:
@@ -243,49 +234,64 @@ class VectorTable:
                 rows = table.combine_chunks()
                 yield part.encoder, vectors_of(rows["vector"].chunk(0)), rows["record"].to_pylist()
 
-    def search(self, vectors: ArrayLike, k: int = 5, *, encoder: str | None = None) -> pd.DataFrame:
+    def search(
+        self, vectors: ArrayLike, k: int = 5, *, encoder: str | None = None, where: Where | None = None, exact: bool | None = None
+    ) -> pd.DataFrame:
         """The k nearest rows of each query by cosine: vectors [Q, D] -> columns query, rank (from 1), score, source, record.
 
-        Exact. Only rows of one encoder are compared; name it where the table holds several. ``k`` may exceed the rows.
+        Only rows of one encoder are compared; name it where the table holds several. ``k`` may exceed the rows. ``where`` keeps
+        rows by columns before the best are chosen: ``{"modality": "crystal", "source": ["a.cif", "*/oxide*"]}``. Exact, except
+        beyond a million rows where :meth:`build_index` made an index of what the table holds now; ``exact=True`` or False decides it.
         """
-        queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
-        parts = self._parts_of(encoder)
-        check_queries(queries, parts, k, self.folder)
-        best = top_k(queries, vector_blocks(self.folder, parts), k)
-        rows = np.concatenate([hits for _, hits in best]) if best else np.empty(0, np.int64)
-        hits = pd.DataFrame({
-            "query": np.repeat(np.arange(len(best)), [len(found) for _, found in best]),
-            "rank": np.concatenate([np.arange(1, len(found) + 1) for _, found in best]) if best else rows,
-            "score": np.concatenate([score for score, _ in best]) if best else np.empty(0, np.float32),
-        })
-        return hits.join(texts_of(self.folder, parts, rows))
+        hits = self.nearest(vectors, k, encoder=encoder, where=where, exact=exact)
+        return self._answers.frame(self.parts_of(encoder, where), hits)
 
-    def _parts_of(self, encoder: str | None) -> list[Part]:
-        names = list(self.encoders())
+    def nearest(
+        self, vectors: ArrayLike, k: int = 5, *, encoder: str | None = None, where: Where | None = None, exact: bool | None = None
+    ) -> Hits:
+        """What :meth:`search` finds, as arrays of query, row (a number in ``vectors(encoder)``) and score."""
+        queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
+        self._answers.vectors.forget_all_but(self.parts)
+        return self._answers.nearest(self.parts_of(encoder, where), queries, k, Filter(where), exact)
+
+    def build_index(self, encoder: str | None = None) -> IndexEntry:
+        """Make the index of the rows of one encoder, in ``index/``, and measure its recall on rows of the table; see the module."""
+        self._answers.vectors.forget_all_but(self.parts)
+        return build_index(self._answers.vectors, self.parts_of(encoder))
+
+    def to_anndata(self, encoder: str | None = None) -> Any:
+        """The rows of one encoder as an ``anndata.AnnData``; see :func:`geoembed.store.exports.to_anndata`."""
+        return to_anndata(self, encoder)
+
+    def to_networkx(self, k: int = 5, encoder: str | None = None) -> nx.DiGraph:
+        """The k-nearest-neighbor graph of the rows of one encoder; see :func:`geoembed.store.exports.to_networkx`."""
+        return to_networkx(self, k, encoder)
+
+    def parts_of(self, encoder: str | None, where: Where | None = None) -> list[Part]:
+        """The parts of one encoder: the one called so, or the only one of which rows can meet the conditions."""
+        conditions = Filter(where)
+        names = list({part.encoder: None for part in self.parts if encoder is not None or conditions.admits(part)})
         if encoder is None and len(names) > 1:
             raise UnknownNameError(where=self.folder, found=f"vectors of {len(names)} encoders", expected="the name of one",
                                    remedy=f"Pass encoder=: {', '.join(names)}. Vectors of different encoders cannot be compared.")
         if encoder is not None and encoder not in names:
             raise UnknownNameError(where=self.folder, found=repr(encoder), expected=f"one of {', '.join(names) or '(no rows)'}",
                                    remedy="Name an encoder that made rows of this table.")
-        return [part for part in self.parts if encoder in (None, part.encoder)]
+        return [part for part in self.parts if part.encoder in names and encoder in (None, part.encoder)]
 
 
-def open_table(folder: str | Path) -> VectorTable:
-    """The vector table in ``folder``; :class:`StoreError` where there is none."""
-    if not (Path(folder) / TABLE).is_file():
+def open_table(folder: str | Path, *, memory_gib: float = MEMORY_GIB) -> VectorTable:
+    """The vector table in a folder, or a copy of that at an fsspec URL, of which searches keep ``memory_gib`` in memory.
+
+    :class:`StoreError` where there is none.
+    """
+    home = local_table(folder)
+    if not (home / TABLE).is_file():
         raise StoreError(where=folder, found=f"no {TABLE}", expected="a vector table",
                          remedy="Make one with 'geoembed embed FILES… -o TABLE'.")
-    return VectorTable(folder)
+    return VectorTable(home, memory_gib=memory_gib)
 
 
 def is_table(folder: str | Path) -> bool:
-    """Whether ``folder`` is a vector table of geoembed."""
-    return is_sealed(Path(folder) / TABLE, "rows")
-
-
-def _refusal(origin: Provenance, finite: bool) -> Refused:
-    where = f"{origin.source} [{origin.record}]" if origin.record else origin.source
-    found = "the zero vector" if finite else "a vector with NaN or infinity"
-    reason = f"{where}: found {found}; expected a finite vector with a direction. It has no neighbors: check the record."
-    return Refused(origin.source, origin.record, "embed", reason, "ValueRangeError")
+    """Whether ``folder`` (or URL) is a vector table of geoembed."""
+    return is_listed(folder, TABLE, "rows")

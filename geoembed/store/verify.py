@@ -12,8 +12,11 @@ from geoembed.errors import StoreError
 from geoembed.store.atomic import WRITING, sha256_of, unsealed
 from geoembed.store.entries import ChunkEntry
 from geoembed.store.manifest import JOURNAL, MANIFEST, open_store, shards_of
+from geoembed.store.origin import is_url, local
+from geoembed.store.remote import whole_copy
 from geoembed.store.shards import Shard
-from geoembed.store.table import TABLE, open_table
+from geoembed.store.table import open_table
+from geoembed.store.table_list import TABLE
 from geoembed.store.weights import weights_id
 from geoembed.store.writer import READABLE
 
@@ -30,9 +33,15 @@ class Finding:
 def verify(folder: str | Path) -> list[Finding]:
     """Everything that is wrong with a graph store or vector table, each file named; empty where all is well.
 
+    What lies at a URL is copied for that, all of it.
     Raises :class:`StoreError` where the folder is neither, or its own list cannot be trusted any more.
     """
-    path = Path(folder)
+    if is_url(local(folder)):
+        with whole_copy(str(folder)) as copy:
+            if not (copy / TABLE).is_file() and not (copy / MANIFEST).is_file():
+                raise StoreError(where=folder, found=f"no {MANIFEST} or {TABLE}", expected="a store or table", remedy="Check the address.")
+            return verify(copy)
+    path = Path(local(folder))
     if (path / TABLE).is_file():
         return _verify_table(path)
     return _verify_store(path)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from geoembed.errors import ConfigError, StoreError, UnknownNameError, ValueRangeError
 from geoembed.schema import Provenance
 from geoembed.store import Refused, VectorTable, open_table, verify
+from geoembed.store.atomic import sha256_of
 from geoembed.store.entries import ChunkRows
 from geoembed.store.search import top_k
 from hypothesis import given, settings
@@ -49,7 +52,7 @@ def test_any_parquet_reader_reads_a_part(tmp_path):
         table.append(vectors(3), origins(3))
     (part,) = tmp_path.glob("part-*.parquet")
     assert pd.read_parquet(part)["record"].tolist() == ["0", "1", "2"]
-    assert str(pq.read_schema(part).field("vector").type) == "fixed_size_list<element: float>[8]"
+    assert str(pq.read_schema(part).field("vector").type) == "fixed_size_list<element: float not null>[8]"
 
 
 def test_zero_and_non_finite_vectors_are_refused_aloud_and_the_rest_is_all_there(tmp_path, caplog):
@@ -226,3 +229,26 @@ def test_lengths_do_not_matter_not_even_the_smallest():
     ((scores, hits),) = top_k(np.array([[5.0, 0.0]], np.float32), [rows], 3)
     assert hits.tolist() == [0, 2, 1]
     assert scores == pytest.approx([1, 2**-0.5, 0], abs=1e-6)
+
+
+def test_a_part_of_an_earlier_version_is_read_searched_and_joined(tmp_path):
+    """Parts were once compressed as a whole, and their types allowed a vector to have null entries."""
+    rows = vectors(900)
+    with VectorTable(tmp_path) as table:
+        for start in range(0, 900, 300):
+            table.append(rows[start : start + 300], origins(300, start))
+            table.flush()
+        old = pq.read_table(tmp_path / table.parts[0].file)
+        plain = pa.list_(pa.float32(), 8)
+        old = old.set_column(0, "vector", old["vector"].cast(plain))
+        pq.write_table(old, tmp_path / "part-0.parquet", compression="zstd")
+        part = dataclasses.replace(table.parts[0], file="part-0.parquet", sha256=sha256_of(tmp_path / "part-0.parquet"))
+        table.parts[0] = part
+        assert table.search(rows[5], 1)["record"].tolist() == ["5"]
+        for i in range(8):  # enough small parts to be joined
+            table.append(vectors(1, seed=i + 1), origins(1, 900 + i))
+            table.flush()
+    table = open_table(tmp_path)
+    assert len(table.parts) == 1
+    assert np.array_equal(table.vectors()[:900], rows)
+    assert table.search(rows[5], 1)["record"].tolist() == ["5"]
