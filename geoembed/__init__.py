@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from geoembed.pipeline.embed import embed as embed
     from geoembed.schema import Graph as Graph
     from geoembed.schema import GraphBatch as GraphBatch
+    from geoembed.store import Loader as Loader
     from geoembed.store import open_store as open_store
     from geoembed.store import open_table as open_table
 
@@ -58,6 +59,7 @@ _HOMES = {
     "errors": "", "trust": "", "encoders": "", "viz": "", "GeoembedError": "errors",
     "read": "io", "sample": "io",
     "build": "pipeline", "embed": "pipeline", "Report": "pipeline", "open_table": "store", "open_store": "store",
+    "Loader": "store",
     "crystal_graph": "graphs.crystal", "crystal_graphs": "graphs.crystal", "cloud_graph": "graphs.cloud", "particle_class": "graphs.cloud",
     "clouds_from_awkward": "graphs.clouds", "ColumnMap": "io.column_map",
     "sphere_graph": "graphs.sphere", "icosahedral_mesh": "graphs.icosahedron", "refined_mesh": "graphs.refinement",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,7 +14,8 @@ from geoembed.store import ChunkEntry, Refused, Shard, VectorTable
 from geoembed.store.entries import ChunkRows
 from geoembed.store.manifest import refused_in, shards_of
 
-COMMIT_ROWS, COMMIT_SECONDS = 16_384, 60.0
+COMMIT_ROWS, COMMIT_NODES = 16_384, 1 << 24
+"""What waits for a commit at most. Counts and no clock: how often a run was killed must not be seen in what it leaves."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Run:
     """What one call of ``embed`` has done and still holds back.
 
     Shards wait, by the sort of their graphs, until there are 64 graphs to make an untrained encoder and enough to fill a batch.
-    Rows wait until a commit: at the end of a chunk, when there are many, or when ``patience`` seconds have passed.
+    Rows wait until a commit: at the end of a chunk, when there are many of them or of their nodes.
     """
 
     def __init__(self, table: VectorTable, chooser: Chooser) -> None:
@@ -45,8 +45,6 @@ class Run:
         self._open: dict[str, _Open] = {}
         self._owner: dict[str, _Open] = {}
         self._earlier = table.refused_by_chunk()
-        self._committed = time.monotonic()
-        self.patience = COMMIT_SECONDS
 
     @property
     def refused(self) -> list[Refused]:
@@ -81,10 +79,10 @@ class Run:
                 self._waiting.setdefault(Fits.of_shard(shard), []).append(shard)
         for fits in [fits for fits in self._waiting if self._ready(fits)]:
             self._embed(fits)
-        # A commit needs every encoder, also one that would rather wait for more samples. Rows decide that, not the clock:
-        # what an encoder is must not depend on the speed of the machine.
-        late = time.monotonic() - self._committed > self.patience and not any(map(self.chooser.needs_samples, self._waiting))
-        if late or sum(chunk.entry.built for chunk in self._open.values()) >= COMMIT_ROWS:
+        # A commit needs every encoder, also one that would rather wait for more samples: only rows force it to go without.
+        nodes = sum(shard.nodes for chunk in self._open.values() for shard in chunk.entry.shards)
+        large = nodes >= COMMIT_NODES and not any(map(self.chooser.needs_samples, self._waiting))
+        if large or sum(chunk.entry.built for chunk in self._open.values()) >= COMMIT_ROWS:
             self.commit()
 
     def _ready(self, fits: Fits) -> bool:
@@ -139,7 +137,6 @@ class Run:
                 for name in (name for shard in chunk.entry.shards for name in shard.files):  # topologies serve later chunks too
                     (chunk.folder / name).unlink(missing_ok=True)
         self._open, self._owner = {}, {}
-        self._committed = time.monotonic()
 
 
 def first_graphs(shards: Sequence[Shard]) -> list[Graph]:

@@ -104,11 +104,13 @@ class Loader:
     def _batches(self, rng: np.random.Generator) -> Iterator[GraphBatch]:
         asked = None if self.weights is None else np.sort(drawn(self.weights, self.samples, rng))
         for shards in self._rounds(rng):
-            loaded = self._load(shards)
-            streams = [self._stream(part, self._order(part.numbers, asked, rng)) for part in loaded]
-            turns = np.repeat(np.arange(len(streams)), [stream.batches for stream in streams])
-            for turn in rng.permutation(turns) if self.shuffle or asked is not None else turns:
-                yield next(streams[turn].made)
+            yield from self._round(shards, asked, rng)  # whose arrays are gone before those of the next are read
+
+    def _round(self, shards: Sequence[int], asked: Ints | None, rng: np.random.Generator) -> Iterator[GraphBatch]:
+        streams = [self._stream(part, self._order(part.numbers, asked, rng)) for part in self._load(shards)]
+        turns = np.repeat(np.arange(len(streams)), [stream.batches for stream in streams])
+        for turn in rng.permutation(turns) if self.shuffle or asked is not None else turns:
+            yield next(streams[turn].made)
 
     def _rounds(self, rng: np.random.Generator) -> Iterator[list[int]]:
         """Numbers of the shards that are in memory together."""

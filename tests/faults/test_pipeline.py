@@ -1,4 +1,4 @@
-"""Faults 1, 2, 6, 19, 49, 50, 52–56, 62, 63 and 66 where they concern store, pipeline and command line."""
+"""Faults 1, 2, 6, 19, 49, 50, 52, 54–56, 62, 63 and 66 where they concern store, pipeline and command line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import os
 import random
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from multiprocessing.context import ForkContext
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,10 @@ import numpy as np
 import pytest
 import torch
 from geoembed.errors import StoreError
-from geoembed.pipeline import Limits, build, embed, isolate
+from geoembed.pipeline import Limits, build, embed
 from geoembed.schema import Graph, Provenance
 from geoembed.store import ChunkEntry, ShardDataset, ShardWriter, VectorTable, batches, open_store, open_table, verify
-from geoembed.store.atomic import locked, sealed
+from geoembed.store.atomic import sealed
 from geoembed.store.manifest import Journal
 
 from hostile_files import fasta, folder_of_fasta, hostile, install
@@ -195,91 +193,11 @@ def test_fault_52_exactly_what_changed_is_built_again(tmp_path, monkeypatch):
     assert {chunk.key for chunk in open_store(tmp_path / "out").chunks}.isdisjoint(after)
 
 
-# 53
-
-
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of fork() in newer Pythons
-def test_fault_53_a_build_killed_twenty_times_goes_on_to_the_same_bytes(tmp_path):
-    folder_of_fasta(tmp_path / "in", 800)
-    build(tmp_path / "in", tmp_path / "straight")
-    generator = random.Random(0)
-    finished = []
-    for _ in range(20):
-        process = _forked_build(tmp_path / "in", tmp_path / "killed")
-        time.sleep(generator.uniform(0.05, 0.4))
-        os.kill(process, signal.SIGKILL)
-        os.waitpid(process, 0)
-        _wait_for_the_lock(tmp_path / "killed")
-        journal = tmp_path / "killed" / "journal.jsonl"
-        finished.append(len(journal.read_bytes().splitlines()) if journal.exists() else 0)
-    report = build(tmp_path / "in", tmp_path / "killed", workers=2)
-    assert report.records_in == report.built == 800
-    assert contents(tmp_path / "killed") == contents(tmp_path / "straight")
-    assert len(set(finished)) > 3  # it was killed at several places, not only before it began
-
-
-def _forked_build(source: Path, out: Path) -> int:
-    """Start a build in a forked process (which need not import anything again) and return its number."""
-    process = os.fork()
-    if process == 0:
-        try:
-            vars(isolate)["_Context"] = ForkContext
-            build(source, out)
-        finally:
-            os._exit(0)
-    return process
-
-
-def _wait_for_the_lock(folder: Path) -> None:
-    """Orphaned workers, forked here, share the lock until they notice that nobody waits for them."""
-    for _ in range(600):
-        try:
-            with locked(folder):
-                return
-        except StoreError:
-            time.sleep(0.05)
-
-
-def test_fault_53_a_full_disk_is_a_typed_error_and_the_old_store_is_intact(tmp_path, monkeypatch):
-    fasta(tmp_path / "a.fasta", 1)
-    build(tmp_path / "a.fasta", tmp_path / "out")
-    before = contents(tmp_path / "out")
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    fasta(tmp_path / "b.fasta", 2)
-    with monkeypatch.context() as patch:
-        patch.setattr("geoembed.store.atomic.os.fsync", full)  # in this process: the manifest cannot be written
-        with pytest.raises(OSError, match="No space left"):
-            build(tmp_path / "b.fasta", tmp_path / "out")
-    kept = contents(tmp_path / "out")
-    assert {name: kept[name] for name in before} == before
-    assert verify_names(tmp_path / "out") <= {"journal.jsonl"} | {name for name in kept if name not in before}
-    assert build([tmp_path / "a.fasta", tmp_path / "b.fasta"], tmp_path / "out").built == 2
-    assert verify(tmp_path / "out") == []
+# 54
 
 
 def verify_names(folder: Path) -> set[str]:
     return {finding.file for finding in verify(folder)}
-
-
-def test_fault_53_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
-    folder_of_fasta(tmp_path / "in", 4_000)
-    command = [sys.executable, "-m", "geoembed", "build", "in", "-o", "out"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "out" / "journal.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=30)  # would wait for any worker that still holds the pipe
-    assert (process.returncode, out) == (130, "")
-    assert "run the same command again to go on where it stopped" in error
-    with pytest.raises(StoreError, match="an unfinished store"):
-        open_store(tmp_path / "out")
-
-
-# 54
 
 
 @pytest.fixture
