@@ -13,7 +13,7 @@ from typing import Self
 from geoembed import errors
 from geoembed.errors import ConfigError, GeoembedError, StoreError
 from geoembed.pipeline.choose import SAMPLES, Chooser, Fits
-from geoembed.pipeline.run import COMMIT_ROWS, first_graphs
+from geoembed.pipeline.run import COMMIT_NODES, COMMIT_ROWS, first_graphs
 from geoembed.store import ChunkEntry, Refused, Shard, VectorTable, open_store
 from geoembed.store.atomic import replace_with, sealed, sha256_of, unsealed
 from geoembed.store.entries import ChunkRows
@@ -132,7 +132,7 @@ def prepare(chooser: Chooser, chunks: Iterable[tuple[Path, ChunkEntry]]) -> dict
     failed: dict[Fits, GeoembedError] = {}
     waiting: dict[Fits, list[Shard]] = {}
     sorts: dict[tuple[str, str], Fits] = {}
-    built = 0
+    built = nodes = 0
 
     def choose(fits: Fits) -> None:
         shards = waiting.pop(fits)
@@ -152,12 +152,12 @@ def prepare(chooser: Chooser, chunks: Iterable[tuple[Path, ChunkEntry]]) -> dict
                 fits = sorts.get(mark) or sorts.setdefault(mark, Fits.of_shard(shard))
                 if fits not in decided:
                     waiting.setdefault(fits, []).append(shard)
-        built += entry.built
+        built, nodes = built + entry.built, nodes + sum(shard.nodes for shard in entry.shards)
         for fits in list(waiting):
             if built >= COMMIT_ROWS or not chooser.needs_samples(fits) or sum(map(len, waiting[fits])) >= SAMPLES:
                 choose(fits)
-        if built >= COMMIT_ROWS:  # here one process commits, and has an encoder for whatever it met
-            built = 0
+        if built >= COMMIT_ROWS or (nodes >= COMMIT_NODES and not waiting):  # here one process commits
+            built = nodes = 0
     for fits in list(waiting):
         choose(fits)
     return failed

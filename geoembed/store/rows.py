@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from geoembed.schema import Provenance
 from geoembed.store.lines import Refused
@@ -16,6 +17,13 @@ from geoembed.store.parts import ROW_GROUP, Floats, Part, PartWriter, vectors_of
 
 PART_ROWS = 65_536
 """Rows after which a writer that can choose begins another part."""
+
+
+def as_floats(vectors: ArrayLike | Tensor) -> Floats:
+    """Vectors as float32 in memory; those of an encoder may have a gradient, or be on a GPU."""
+    if isinstance(vectors, Tensor):
+        vectors = vectors.detach().float().cpu().numpy()
+    return np.asarray(vectors, dtype=np.float32)
 
 
 def vector_blocks(folder: Path, parts: Sequence[Part]) -> Iterator[Floats]:

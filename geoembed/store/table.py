@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from geoembed.errors import ConfigError, StoreError, UnknownNameError, ValueRangeError
 from geoembed.schema import Provenance
@@ -28,7 +29,7 @@ from geoembed.store.origin import called, is_listed, plain_folder
 from geoembed.store.parts import ROW_GROUP, Floats, Part, PartWriter, refused_name, text_name, vectors_of
 from geoembed.store.remote import local_table
 from geoembed.store.replace import earlier, lines_without, parts_without
-from geoembed.store.rows import join, runs, sorted_out, vector_blocks
+from geoembed.store.rows import as_floats, join, runs, sorted_out, vector_blocks
 from geoembed.store.search import Hits
 from geoembed.store.table_list import TABLE, read_list, write_list
 from geoembed.store.vectors import MEMORY_GIB
@@ -58,10 +59,10 @@ class VectorTable:
     # — writing —
 
     def append(
-        self, vectors: ArrayLike, provenance: Sequence[Provenance], *, encoder: str = "", weights: str = ""
+        self, vectors: ArrayLike | Tensor, provenance: Sequence[Provenance], *, encoder: str = "", weights: str = ""
     ) -> list[Refused]:
         """Add rows: vectors [n, D] of one encoder, one provenance a row. Zero and non-finite ones are refused and returned."""
-        rows = np.asarray(vectors, dtype=np.float32)
+        rows = as_floats(vectors)
         if rows.ndim != 2 or len(rows) != len(provenance) or rows.shape[1] == 0:
             found = f"vectors {list(rows.shape)} and {len(provenance)} provenances"
             raise ValueRangeError(where=self.folder, found=found, expected="[n, D] and n", remedy="Give one provenance a row.")
@@ -235,7 +236,7 @@ class VectorTable:
                 yield part.encoder, vectors_of(rows["vector"].chunk(0)), rows["record"].to_pylist()
 
     def search(
-        self, vectors: ArrayLike, k: int = 5, *, encoder: str | None = None, where: Where | None = None, exact: bool | None = None
+        self, vectors: ArrayLike | Tensor, k: int = 5, *, encoder: str | None = None, where: Where | None = None, exact: bool | None = None
     ) -> pd.DataFrame:
         """The k nearest rows of each query by cosine: vectors [Q, D] -> columns query, rank (from 1), score, source, record.
 
@@ -247,10 +248,10 @@ class VectorTable:
         return self._answers.frame(self.parts_of(encoder, where), hits)
 
     def nearest(
-        self, vectors: ArrayLike, k: int = 5, *, encoder: str | None = None, where: Where | None = None, exact: bool | None = None
+        self, vectors: ArrayLike | Tensor, k: int = 5, *, encoder: str | None = None, where: Where | None = None, exact: bool | None = None
     ) -> Hits:
         """What :meth:`search` finds, as arrays of query, row (a number in ``vectors(encoder)``) and score."""
-        queries = np.atleast_2d(np.asarray(vectors, dtype=np.float32))
+        queries = np.atleast_2d(as_floats(vectors))
         self._answers.vectors.forget_all_but(self.parts)
         return self._answers.nearest(self.parts_of(encoder, where), queries, k, Filter(where), exact)
 
