@@ -16,7 +16,7 @@ from geoembed.graphs.symmetries import (
     Supercell,
     Translation,
 )
-from geoembed.graphs.tensors import crystal_batch
+from geoembed.graphs.tensors import check_shapes, crystal_batch
 from geoembed.nn import CrystalGraphConv, RadialBasis, mlp, weighted_mean
 from geoembed.ops import ptr_from_sorted, scatter_sum
 from geoembed.schema import GraphBatch
@@ -70,5 +70,6 @@ class CrystalGraphEncoder(Encoder[CrystalGraphConfig]):
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
         """(atomic numbers [N], edge_index [2, E], edge features [E, G], graph of each atom [N]) -> batch."""
+        check_shapes(self.name, tensors, "N", "2 E", "E G", "N")
         numbers, edge_index, edge_attr, batch = tensors
         return crystal_batch(numbers, edge_index, edge_attr, batch)

@@ -9,7 +9,7 @@ from geoembed.config import config
 from geoembed.encoders.base import Encoder
 from geoembed.graphs.sequence import ALPHABET, COMPLEMENT, COMPOSITION
 from geoembed.graphs.symmetries import PermutationOfEdges, PermutationOfNodes, ReverseComplement
-from geoembed.graphs.tensors import sequence_batch
+from geoembed.graphs.tensors import check_shapes, sequence_batch
 from geoembed.nn import AttentionPooling, ChainNetwork, StepBasis, mlp
 from geoembed.ops import ptr_from_sorted
 from geoembed.schema import GraphBatch
@@ -64,4 +64,5 @@ class DNABarcodeEncoder(Encoder[DNABarcodeConfig]):
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
         """tokens [B, T] int64, 0…4 = A, C, G, T, N (and 5…14 the other IUPAC codes) -> batch."""
+        check_shapes(self.name, tensors, "B T")
         return sequence_batch(*tensors)

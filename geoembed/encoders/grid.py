@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geoembed.encoders.base import Encoder, configured
 from geoembed.graphs.grid import grid_batch
+from geoembed.graphs.tensors import check_shapes
 from geoembed.nn import PatchEmbedding, PatchNetwork, mlp, weighted_mean
 from geoembed.schema import Graph, GraphBatch
 
@@ -46,6 +47,7 @@ class GridEncoder(Encoder[G]):
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
         """(images [B, C, H, W], and optionally mask [B, H, W] or [B, C, H, W], True = measured) -> batch."""
+        check_shapes(self.name, tensors, "B C H W", "B H W|B C H W", optional=1)
         images, *rest = tensors
         mask = rest[0].to(torch.bool) if rest else None
         return grid_batch(images, patch=cast(Any, self.config).patch, mask=mask, modality=self.modalities[0])

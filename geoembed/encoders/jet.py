@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from geoembed.config import config
 from geoembed.encoders.base import Encoder
 from geoembed.graphs.symmetries import PermutationOfEdges, PermutationOfNodes, ShiftOfPhi
-from geoembed.graphs.tensors import jet_batch
+from geoembed.graphs.tensors import check_shapes, jet_batch
 from geoembed.nn import EdgeConv, JetFeatures, mlp
 from geoembed.ops import knn, segment_mean
 from geoembed.schema import GraphBatch
@@ -57,5 +57,7 @@ class JetEncoder(Encoder[JetConfig]):
         return pooled
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
-        """constituents [B, n, 7], rows of zeros = padding, first two columns (Δeta, Δphi) -> batch."""
-        return jet_batch(tensors[0])
+        """(constituents [B, n, 7], rows of zeros = padding, first two columns (Δeta, Δphi), and optionally mask [B, n]) -> batch."""
+        check_shapes(self.name, tensors, "B n F", "B n", optional=1)
+        constituents, *mask = tensors
+        return jet_batch(constituents, mask[0] if mask else None)

@@ -11,7 +11,7 @@ from geoembed.encoders.base import Encoder
 from geoembed.graphs.cloud import CLASSES
 from geoembed.graphs.connect import TWO_PI, pair_features
 from geoembed.graphs.symmetries import PermutationOfEdges, PermutationOfNodes, ShiftOfPhi
-from geoembed.graphs.tensors import event_batch
+from geoembed.graphs.tensors import check_shapes, event_batch
 from geoembed.nn import AttentionPooling, BiasedAttentionBlock, mlp, signed_log
 from geoembed.ops import padded_index, segment_ids, segment_sum, size_buckets, wrap
 from geoembed.schema import GraphBatch
@@ -101,6 +101,7 @@ class ParticleCloudEncoder(Encoder[ParticleCloudConfig]):
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
         """(kinematics [B, n, 4], particle ids [B, n], charges [B, n], and optionally mask [B, n], 1 = real) -> batch."""
+        check_shapes(self.name, tensors, "B n 4", "B n", "B n", "B n", optional=1)
         kinematics, particle_ids, charges, *mask = tensors
         return event_batch(kinematics, particle_ids, charges, mask[0] if mask else None)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geoembed.config import config
 from geoembed.encoders.base import Encoder
-from geoembed.graphs.tensors import spectrum_batch
+from geoembed.graphs.tensors import check_shapes, spectrum_batch
 from geoembed.nn import AttentionPooling, ChainNetwork, PositionBasis, Standardize, StepBasis, mlp
 from geoembed.ops import ptr_from_sorted
 from geoembed.schema import GraphBatch
@@ -63,7 +63,8 @@ class SpectrumEncoder(Encoder[SpectrumConfig]):
         return pooled
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
-        """(wavelength, flux[, error[, mask[, redshift [B]]]]), each [B, T], wavelength in Å ascending -> batch."""
+        """(wavelength, flux[, error[, mask[, redshift [B]]]]), each [B, T], wavelength in Å -> batch."""
+        check_shapes(self.name, tensors, *["B T"] * 4, "B", optional=3)
         wavelength, flux, *rest = tensors
         error = rest[0] if rest else torch.full_like(flux, torch.nan)
         mask = rest[1].bool() if len(rest) > 1 else torch.ones_like(flux, dtype=torch.bool)

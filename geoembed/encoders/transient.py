@@ -10,7 +10,7 @@ from geoembed.config import config
 from geoembed.encoders.base import Encoder
 from geoembed.graphs.passbands import VOCABULARY
 from geoembed.graphs.symmetries import PermutationOfEdges, PermutationOfNodes, ShiftOfOrigin
-from geoembed.graphs.tensors import light_curve_batch
+from geoembed.graphs.tensors import check_shapes, light_curve_batch
 from geoembed.nn import AttentionPooling, ChainNetwork, Standardize, StepBasis, mlp
 from geoembed.ops import ptr_from_sorted, segment_ids, segment_max
 from geoembed.schema import GraphBatch
@@ -69,4 +69,5 @@ class TransientLightCurveEncoder(Encoder[TransientConfig]):
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
         """(times, magnitudes, errors), each [B, T], NaN where there is no sample, and optionally passband tokens [B, T] -> batch."""
+        check_shapes(self.name, tensors, *["B T"] * 4, optional=1)
         return light_curve_batch(*tensors)

@@ -10,6 +10,7 @@ from geoembed.config import config
 from geoembed.encoders.base import Encoder, configured
 from geoembed.graphs.sphere import sphere_batch
 from geoembed.graphs.symmetries import FifthTurnsOfTheSphere, PermutationOfEdges, PermutationOfNodes
+from geoembed.graphs.tensors import check_shapes
 from geoembed.nn import InteractionNetwork, Standardize, mlp, weighted_mean
 from geoembed.ops import ptr_from_sorted
 from geoembed.schema import Graph, GraphBatch
@@ -91,6 +92,7 @@ class WeatherStateEncoder(Encoder[WeatherConfig]):
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
         """(surface [B, 4, H, W], atmosphere [B, 5, 13, H, W]) on a regular grid from 90° to −90° and 0° to 360° -> batch."""
+        check_shapes(self.name, tensors, "B S H W", "B V L H W")
         surface, atmosphere = tensors
         values = torch.cat([surface, atmosphere.flatten(1, 2)], dim=1)
         lat = torch.linspace(90, -90, values.shape[-2], dtype=torch.float64)

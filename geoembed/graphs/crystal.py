@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from geoembed.errors import ValueRangeError
-from geoembed.graphs.crystal_edges import EdgeRule, edge_rule
+from geoembed.graphs.crystal_edges import EdgeRule, Radius, edge_rule
 from geoembed.graphs.crystal_sites import MAX_Z as MAX_Z
 from geoembed.graphs.crystal_sites import Sites, all_sites, sites_of
 from geoembed.graphs.kind import Kind
-from geoembed.ops import Crystals, Neighbors, angle_pairs, ptr_from_sorted, within_budget
+from geoembed.ops import Crystals, Neighbors, angle_pairs, components, components_of_each, ptr_from_sorted, within_budget
 from geoembed.schema import FIELDS, Graph, GraphBatch, Provenance, Scalar, validate, validate_parts
 
 CLOSEST = 0.1
@@ -87,6 +87,9 @@ def graphs_of_sites(
     else:
         graphs = _cut(origin, fields, ptr, rows)
         validate_parts(graphs, GraphBatch.from_fields([origin] * len(crystals), ptr, **fields))
+    if not isinstance(rule, Radius):
+        parts = components_of_each(found.edge_index, ptr).tolist()
+        graphs = [_flagged(graph, cutoff, number) if number > 1 else graph for graph, number in zip(graphs, parts, strict=True)]
     if edge_budget is not None or angles or bool((found.distance < CLOSEST).any()):
         graphs = [_finished(graph, edge_budget, angles) for graph in graphs]
     return graphs
@@ -105,6 +108,13 @@ def _cut(origin: Provenance, fields: dict[str, Tensor], ptr: Tensor, rows: Tenso
     return [Graph(origin, nodes, **{name: parts[b] for name, parts in cut.items()}) for b, nodes in enumerate(sizes["node"])]
 
 
+def _flagged(graph: Graph, cutoff: float, parts: int) -> Graph:
+    """A graph whose edges leave it in some parts, with a note where those within the cutoff leave it in fewer."""
+    crystal = Crystals(graph.pos, torch.tensor([0, len(graph.pos)]), graph.cell, graph.pbc)
+    before = components(Radius().find(crystal, cutoff).edge_index, len(graph.pos))
+    return graph.with_provenance(notes={"components_before": before, "components_after": parts}) if before < parts else graph
+
+
 def _finished(graph: Graph, edge_budget: int | None, angles: bool) -> Graph:
     """A graph without sites that coincide, within its budget, with its angles."""
     sites, pairs = len(graph.pos), Neighbors(graph.edge_index, graph.edge_shift, graph.edge_attr[:, 0].double())
@@ -112,8 +122,8 @@ def _finished(graph: Graph, edge_budget: int | None, angles: bool) -> Graph:
     if edge_budget is not None:
         kept = within_budget(pairs, sites, edge_budget)
         if kept.dropped:
-            notes |= {"edges_dropped": kept.dropped, "components_before": kept.components_before,
-                      "components_after": kept.components_after}
+            notes |= {"edges_dropped": kept.dropped, "components_after": kept.components_after,
+                      "components_before": graph.notes.get("components_before", kept.components_before)}
             graph.edge_index, graph.edge_shift = kept.pairs.edge_index, kept.pairs.shift
             graph.edge_attr = kept.pairs.distance.float().unsqueeze(-1)
     if angles:

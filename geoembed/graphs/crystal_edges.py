@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from numbers import Integral
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -16,6 +17,7 @@ from geoembed.errors import ValueRangeError
 from geoembed.ops import Crystals, Neighbors, batched_neighbors, mutual, nearest_shells
 
 
+@runtime_checkable
 class EdgeRule(Protocol):
     """Finds the edges of many crystals at once."""
 
@@ -80,7 +82,10 @@ class AdaptiveShells:
 
 def edge_rule(neighbors: int | EdgeRule | None, cutoff: float) -> EdgeRule:
     """The rule that a number (whole shells of the k nearest) or None (the whole sphere) stands for; checked with the cutoff."""
-    rule = Radius() if neighbors is None else Shells(neighbors) if isinstance(neighbors, int) else neighbors
+    rule = Radius() if neighbors is None else Shells(int(neighbors)) if isinstance(neighbors, Integral) else neighbors
+    if not isinstance(rule, EdgeRule):
+        raise ValueRangeError(where="crystal: neighbors", found=repr(neighbors), expected="a whole number, None or an edge rule",
+                              remedy="See geoembed.graphs.crystal_edges.")
     if not 0 < cutoff < math.inf or getattr(rule, "k", 1) < 1:
         raise ValueRangeError(where="crystal", found=f"cutoff {cutoff} Å, neighbors {neighbors}", remedy="Correct the settings.",
                               expected="a finite radius over 0, and at least 1 neighbor or None")

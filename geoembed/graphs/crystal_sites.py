@@ -80,9 +80,17 @@ def _from_arrays(
     numbers: Any, frac_coords: Any, positions: Any, cell: Any, pbc: Any, token_node: Any = None, occupancy: Any = None
 ) -> Sites:
     z = _floats(numbers).ravel()
-    matrix = np.zeros((3, 3)) if cell is None else _floats(cell).reshape(3, 3)
+    matrix = np.zeros((3, 3)) if cell is None else _floats(cell)
+    if matrix.size != 9:
+        raise ValueRangeError(where="crystal: cell", found=f"{matrix.size} numbers", expected="three lattice vectors as rows [3, 3]",
+                              remedy="Make vectors of lengths and angles, for example by pymatgen's Lattice.from_parameters.")
+    matrix = matrix.reshape(3, 3)
     axes = np.full(3, cell is not None) if pbc is None else np.broadcast_to(as_tensor(pbc, torch.bool).numpy(), 3).copy()
-    coordinates = _floats(positions if frac_coords is None else frac_coords).reshape(-1, 3)
+    coordinates = _floats(positions if frac_coords is None else frac_coords)
+    if coordinates.size % 3:
+        raise ValueRangeError(where="crystal: coordinates", found=list(coordinates.shape), expected="[N, 3]",
+                              remedy="Give three numbers a site.")
+    coordinates = coordinates.reshape(-1, 3)
     _require_finite(numbers=z, cell=matrix, coordinates=coordinates)
     cartesian = coordinates if frac_coords is None else coordinates @ matrix
     if token_node is None and occupancy is None:

@@ -45,10 +45,20 @@ def within_budget(found: Neighbors, num_nodes: int, budget: int, tie: float = TI
 
 
 def components(edge_index: Tensor, num_nodes: int) -> int:
-    """Number of connected parts of a graph, whatever the direction of its edges: edge_index [2, E] -> int."""
-    from scipy.sparse import coo_matrix
+    """Number of connected parts of a graph, whatever the direction of its edges: edge_index [2, E], target-sorted -> int."""
+    return int(components_of_each(edge_index, torch.tensor([0, num_nodes]))[0])
+
+
+def components_of_each(edge_index: Tensor, ptr: Tensor) -> Tensor:
+    """The same for each graph of a batch: edge_index [2, E], target-sorted, ptr [B+1] -> [B] int64."""
+    from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
     source, target = edge_index.cpu().numpy()
-    matrix = coo_matrix((np.ones(len(source), np.int8), (source, target)), shape=(num_nodes, num_nodes))
-    return int(connected_components(matrix, directed=False, return_labels=False))
+    bounds, nodes = ptr.cpu().numpy(), int(ptr[-1])
+    rows = np.searchsorted(target, np.arange(nodes + 1))
+    matrix = csr_matrix((np.ones(len(source), np.int8), source, rows), shape=(nodes, nodes))
+    _, label = connected_components(matrix, directed=False)
+    _, first = np.unique(label, return_index=True)  # a part never spans two graphs: count each where it begins
+    counts = np.bincount(np.searchsorted(bounds, first, side="right") - 1, minlength=len(bounds) - 1)
+    return torch.from_numpy(counts.astype(np.int64))

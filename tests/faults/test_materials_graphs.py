@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import write
+from geoembed.graphs.crystal import crystal_graph, crystal_graphs
+from geoembed.graphs.crystal_edges import MutualShells
 from geoembed.io.reader import read
+from geoembed.ops import components
 from geoembed.schema import Graph
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice, Molecule, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifWriter
 
@@ -100,3 +103,27 @@ def test_every_periodicity_that_a_file_states_is_kept(tmp_path: Path, pbc: tuple
     assert graph.pbc.flatten().tolist() == list(pbc)
     nearest = graph.edge_attr[:, 0] < 3.01
     assert int(nearest.sum()) == 2 * sum(pbc)  # a simple cubic lattice of one, two or three dimensions
+
+
+# 24
+
+
+def clusters(gap: float) -> dict[str, object]:
+    """Two blocks of 4 × 4 × 4 atoms, 2 Å apart within, ``gap`` Å from each other."""
+    block = np.stack(np.meshgrid(*[np.arange(4.0) * 2] * 3, indexing="ij"), -1).reshape(-1, 3)
+    return {"numbers": [29] * 128, "positions": np.concatenate([block, block + np.array([6.0 + gap, 0, 0])]), "cell": None}
+
+
+def test_fault_24_neighbors_that_leave_two_clusters_apart_are_flagged():
+    for neighbors in (6, MutualShells(6)):
+        graph = crystal_graph(**clusters(3.9), cutoff=5.0, neighbors=neighbors)
+        assert components(graph.edge_index, 128) == 2
+        assert (graph.notes["components_before"], graph.notes["components_after"]) == (1, 2)
+    assert dict(crystal_graph(**clusters(5.1), cutoff=5.0, neighbors=6).notes) == {}  # nothing within the cutoff joins them
+    assert dict(crystal_graph(**clusters(3.9), cutoff=5.0, neighbors=None).notes) == {}
+    together = crystal_graphs([structure(clusters(3.9)), structure(clusters(5.1)), structure(clusters(3.9))], cutoff=5.0, neighbors=6)
+    assert [graph.notes.get("components_after") for graph in together] == [2, None, 2]
+
+
+def structure(parts: dict[str, object]) -> Molecule:
+    return Molecule(["Cu"] * 128, parts["positions"])

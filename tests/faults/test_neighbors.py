@@ -74,4 +74,3 @@ def test_fault_33_a_shift_of_phi_changes_no_edge_and_no_feature():
     one, other = (cloud_graph(pt=pt, eta=eta, phi=phi + shift) for shift in (0.0, 2.0))
     assert one.edge_index.equal(other.edge_index)
     assert torch.allclose(one.edge_attr, other.edge_attr, atol=2e-4)  # positions are float32
-

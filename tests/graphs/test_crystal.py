@@ -215,3 +215,18 @@ def test_a_dummy_species_is_no_element():
 def test_nothing_at_all_asks_for_a_structure():
     with pytest.raises(GeoembedError, match=r"expected a Structure, Atoms, or numbers with one kind of coordinates.*See help"):
         crystal_graph()
+
+
+def test_a_number_of_neighbors_may_be_numpys_and_nonsense_is_refused():
+    a, b = (crystal_graph(QUARTZ, neighbors=k) for k in (np.int64(12), 12))
+    assert torch.equal(a.edge_index, b.edge_index)
+    with pytest.raises(ValueRangeError, match="a whole number, None or an edge rule"):
+        crystal_graph(QUARTZ, neighbors="12")
+
+
+@pytest.mark.parametrize("cell", [[3.0, 3.0, 3.0], [3.0, 3.0, 3.0, 90, 90, 90]])
+def test_lengths_and_angles_are_no_cell(cell):
+    with pytest.raises(ValueRangeError, match="three lattice vectors as rows"):
+        crystal_graph(numbers=[29], frac_coords=[[0, 0, 0]], cell=cell)
+    with pytest.raises(ValueRangeError, match="three numbers a site"):
+        crystal_graph(numbers=[29], frac_coords=[0.0, 0.0], cell=np.eye(3) * 3)

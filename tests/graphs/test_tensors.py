@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
-from geoembed.errors import ValueRangeError
+from geoembed.errors import EmptyGraphError, SchemaError, ValueRangeError
 from geoembed.graphs.chain import chain_graph, light_curve_graph, spectrum_graph
 from geoembed.graphs.cloud import cloud_graph
 from geoembed.graphs.sequence import ALPHABET
-from geoembed.graphs.tensors import crystal_batch, event_batch, jet_batch, light_curve_batch, sequence_batch, spectrum_batch
+from geoembed.graphs.tensors import check_shapes, crystal_batch, event_batch, jet_batch, light_curve_batch, sequence_batch, spectrum_batch
 from geoembed.schema import Graph, GraphBatch
 from torch import Tensor
 
@@ -74,7 +74,7 @@ def test_events_padded_to_one_length_with_phi_of_any_turn():
     ready = event_batch(kinematics, ids, charges, mask, neighbors=3)
     assert_same_batch(ready, [cloud_graph(**c, neighbors=3) for c in columns], ("x", "token", "pos", "edge_index"))
     torch.testing.assert_close(ready.edge_attr, torch.cat([cloud_graph(**c, neighbors=3).edge_attr for c in columns]), atol=1e-4, rtol=1e-4)
-    assert event_batch(kinematics[:, :1].nan_to_num(), ids[:, :1], charges[:, :1]).ptr.tolist() == [0, 1, 2, 3]  # no mask: all real
+    assert event_batch(kinematics[:, :1].nan_to_num(), ids[:, :1], charges[:, :1]).ptr.tolist() == [0, 1, 2, 2]  # no mask: no pT is padding
 
 
 def test_rows_of_zeros_are_no_constituents():
@@ -105,3 +105,61 @@ def test_graph_numbers_that_are_none_are_refused():
         crystal_batch(torch.tensor([1, 1]), edges, attr, torch.tensor([0]))
     with pytest.raises(ValueRangeError, match="Give the graph of each atom"):
         crystal_batch(torch.tensor([1, 1]), edges, attr, torch.tensor([-1, 0]))
+
+
+def test_a_light_curve_with_errors_without_magnitudes_and_exact_duplicates_is_the_builders():
+    times, magnitudes, errors, bands = curves()
+    magnitudes[0, 2] = math.nan  # its error stays
+    for part in (times, magnitudes, errors, bands):
+        part[1, 7] = part[1, 3]
+        part[2, 9] = part[2, 0]
+    errors[2, 0] = errors[2, 9] = math.nan  # two missing errors are the same
+    magnitudes[2, 5], times[2, 5], bands[2, 5] = magnitudes[2, 6] + 1, times[2, 6], bands[2, 6]  # conflicting: both stay
+    ready = light_curve_batch(times, magnitudes, errors, bands)
+    graphs = [light_curve_graph(t, m, e, passband=b.tolist()) for t, m, e, b in zip(times, magnitudes, errors, bands, strict=True)]
+    assert_same_batch(ready, graphs, ("x", "measured", "mask", "pos", "token", "edge_index", "edge_attr"))
+    assert ready.ptr.tolist() == [0, 8, 22, 36]
+
+
+def test_a_spectrum_in_any_order_with_unknown_redshift_and_unusable_wavelengths_is_the_builders():
+    wave = torch.linspace(3800, 9200, 20, dtype=torch.float64).expand(2, -1).clone()
+    flux, error = numbers(2, 20).abs() * 5, numbers(2, 20, seed=1).abs()
+    wave[0], wave[1, 4] = wave[0].flip(0), -1.0
+    flux[1, 4] = 1e6  # beyond use, and no part of the scale
+    redshift = torch.tensor([math.nan, 0.1])
+    ready = spectrum_batch(wave, flux, error, torch.ones(2, 20, dtype=torch.bool), redshift)
+    graphs = [spectrum_graph(w, f, e, redshift=float(z)) for w, f, e, z in zip(wave, flux, error, redshift, strict=True)]
+    assert_same_batch(ready, graphs, ("x", "measured", "mask", "pos", "edge_index", "edge_attr"))
+
+
+def test_rows_without_a_measured_sample_are_named():
+    times = torch.arange(6.0).view(2, 3)
+    with pytest.raises(EmptyGraphError, match=r"row 1 of 2.*\[1\]"):
+        light_curve_batch(times, torch.tensor([[1.0, 2, 3], [math.nan] * 3]), torch.ones(2, 3))
+    with pytest.raises(EmptyGraphError, match="row 0 of 1"):
+        spectrum_batch(times[:1] + 4000, times[:1], times[:1], torch.zeros(1, 3, dtype=torch.bool), torch.zeros(1))
+    with pytest.raises(EmptyGraphError, match="no letters"):
+        sequence_batch(torch.zeros(2, 0, dtype=torch.int64))
+    with pytest.raises(ValueRangeError, match="position is not finite"):
+        light_curve_batch(torch.tensor([[0.0, math.nan]]), torch.ones(1, 2), torch.ones(1, 2))
+
+
+def test_a_mask_of_a_jet_is_used():
+    constituents = torch.rand(1, 4, 7) + 0.1
+    assert jet_batch(constituents, torch.tensor([[1, 0, 1, 0]])).ptr.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_an_edge_to_an_atom_that_is_not_there_is_refused(wrong):
+    with pytest.raises(ValueRangeError, match="Number the atoms through the whole batch"):
+        crystal_batch(torch.tensor([1, 2, 3]), torch.tensor([[0, wrong], [1, 2]]), torch.rand(2, 10), torch.zeros(3, dtype=torch.int64))
+
+
+def test_shapes_bind_their_letters_and_name_what_was_found():
+    check_shapes("x", [torch.zeros(2, 5), torch.zeros(2, 3, 5)], "B T", "B T|B C T", "B", optional=1)
+    for tensors in ([torch.zeros(2, 5)], [torch.zeros(2, 5), torch.zeros(2, 4)], [torch.zeros(2, 5, 1), torch.zeros(2, 5)],
+                    [torch.zeros(2, 5)] * 4, [torch.zeros(2, 5), "text"]):
+        with pytest.raises(SchemaError, match=r"expected \[B, T\]; \[B, T\] or \[B, C, T\]; \[B\], the last 1 optional"):
+            check_shapes("x", tensors, "B T", "B T|B C T", "B", optional=1)
+    with pytest.raises(SchemaError, match=r"\[B, n, 4\]"):
+        check_shapes("x", [torch.zeros(2, 5, 3)], "B n 4")
