@@ -30,5 +30,5 @@ class BioacousticEncoder(GridEncoder[BioacousticConfig]):
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:
         """(spectrograms [B, 128, T], and optionally mask [B, 128, T], True = measured) -> batch."""
-        check_shapes(self.name, tensors, "B M T", "B M T", optional=1)
+        check_shapes(self.name, tensors, "B M T", "B M T|B 1 M T", optional=1)
         return super().from_tensors(tensors[0].unsqueeze(1), *tensors[1:])

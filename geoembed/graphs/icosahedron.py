@@ -41,6 +41,9 @@ class IcosahedralMesh:
     edge_index: Int
     hierarchy: tuple[Int, ...]
 
+    def __repr__(self) -> str:
+        return f"IcosahedralMesh(level {self.level}: {len(self.vertices)} vertices, {self.edge_index.shape[1]} edges)"
+
     @property
     def name(self) -> str:
         """The level: equal for equal meshes."""
@@ -103,8 +106,8 @@ def icosahedral_mesh(level: int) -> IcosahedralMesh:
     >>> mesh.vertices.shape, mesh.faces.shape, mesh.edge_index.shape
     ((162, 3), (320, 3), (2, 1260))
     """
-    if not 0 <= level <= MAX_LEVEL:
-        raise ValueRangeError(where="icosahedral_mesh", found=f"level {level}", expected=f"0…{MAX_LEVEL}",
+    if not isinstance(level, int | np.integer) or not 0 <= level <= MAX_LEVEL:
+        raise ValueRangeError(where="icosahedral_mesh", found=f"level {level!r}", expected=f"a whole number, 0…{MAX_LEVEL}",
                               remedy="Take level 5 (2°) for a 1° grid, 6 for 0.25°.")
     vertices = np.empty((vertex_count(level), 3))
     vertices[:12], faces = icosahedron()

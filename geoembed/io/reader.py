@@ -36,6 +36,8 @@ class Reading(Iterator[Graph]):
     def __init__(self, source: str | Path, on_error: Literal["quarantine", "raise"], columns: ColumnMap | None = None) -> None:
         self.quarantined: list[Quarantined] = []
         self.records_in = 0
+        if on_error not in ("quarantine", "raise"):
+            raise ConfigError(where="read: on_error", found=repr(on_error), expected="'quarantine' or 'raise'", remedy="Correct it.")
         self._raise = on_error == "raise"
         self._stream = stream(source, columns)
 

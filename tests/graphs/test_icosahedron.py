@@ -202,3 +202,13 @@ def test_a_mesh_with_a_hole_is_not_handed_out(monkeypatch, name, fact):
     monkeypatch.setattr(multimesh, name, torn)
     with pytest.raises(SchemaError, match=rf"{fact}.*Report this"):
         icosahedron.icosahedral_mesh.__wrapped__(1)
+
+
+@pytest.mark.parametrize("level", [1.5, 1.0, "1", None, -1, 9])
+def test_a_level_is_a_whole_number(level):
+    with pytest.raises(ValueRangeError, match="a whole number, 0…8"):
+        icosahedral_mesh(level)
+
+
+def test_a_mesh_shows_itself_in_one_line():
+    assert repr(icosahedral_mesh(1)) == "IcosahedralMesh(level 1: 42 vertices, 300 edges)"
