@@ -28,6 +28,7 @@ from geoembed.io.cif import Cif
 from geoembed.io.poscar import Poscar
 from geoembed.io.reader import Parsed, built_together, stream_blocks
 from geoembed.pipeline.worker import TOGETHER
+from geoembed.schema import Graph
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 from pymatgen.io.cif import CifWriter
@@ -90,9 +91,14 @@ def each(work: Callable[[Path], object]) -> Work:
 
 
 def together(paths: list[Path]) -> object:
-    """What ``build`` does with small records."""
-    parsed = [one for path in paths for one in stream_blocks(path) if isinstance(one, Parsed)]
-    return [built_together(parsed[low : low + TOGETHER]) for low in range(0, len(parsed), TOGETHER)]
+    """What ``build`` does with small records: reads some, builds them, lets them go."""
+    graphs = 0
+    for low in range(0, len(paths), TOGETHER):
+        parsed = [one for path in paths[low : low + TOGETHER] for one in stream_blocks(path) if isinstance(one, Parsed)]
+        graphs += sum(isinstance(one, Graph) for one in built_together(parsed))
+    if graphs != len(paths):
+        raise SystemExit(f"{graphs} graphs of {len(paths)} files")
+    return graphs
 
 
 def rows_of(kind: str, paths: list[Path]) -> list[dict[str, object]]:
