@@ -14,7 +14,7 @@ from geoembed.cli.app import app
 from geoembed.io import sample
 from typer.testing import CliRunner, Result
 
-VERBS = ("demo", "inspect", "embed", "search", "build", "verify", "doctor", "list")
+VERBS = ("demo", "inspect", "embed", "search", "index", "build", "merge", "verify", "doctor", "list")
 
 
 def run(*arguments: str) -> Result:
@@ -128,3 +128,12 @@ def test_doctor_says_which_back_ends_live() -> None:
     found = json.loads(run("doctor", "--json").stdout)
     assert {b["name"]: b["live"] for b in found["backends"]}["torch"]
     assert found["broken_plugins"] == {}
+
+
+def test_merge_adds_stores_up_and_says_their_counts(tmp_path: Path) -> None:
+    for name, letters in (("a", "ACGT"), ("b", "TTGACA")):
+        (tmp_path / f"{name}.fasta").write_text(f">{name}\n{letters}\n")
+        assert run("build", str(tmp_path / f"{name}.fasta"), "-o", str(tmp_path / name), "--json").exit_code == 0
+    shown = run("merge", str(tmp_path / "a"), str(tmp_path / "b"), "-o", str(tmp_path / "both"), "--json")
+    assert json.loads(shown.stdout) == {"folder": str(tmp_path / "both"), "records_in": 2, "built": 2, "quarantined": 0}
+    assert run("verify", str(tmp_path / "both")).exit_code == 0
