@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from numbers import Integral
 
@@ -26,12 +26,35 @@ PASSBANDS = tuple(WAVELENGTH)
 VOCABULARY = 64
 """Size of an encoder's passband table: room for bands to come without a change of weights."""
 
-_PREFIXES = ("ztf", "lsst", "sdss", "des", "ps1", "decam", "bessell", "bessel", "johnson", "landolt", "2mass", "gaia", "wise", "swift")
+_SEPARATORS = "-_:. /"
+_SHORT = 2
+"""Letters of a band that needs a survey to be understood; longer names (F814W, UVW1) mean the same everywhere."""
+
+_SLOAN = {letter.upper(): letter for letter in "ugriz"}
+_JOHNSON = {letter.lower(): letter for letter in "UBVRI"}
+_UVOT = {"w1": "UVW1", "w2": "UVW2", "m2": "UVM2"}
+_GAIA = {"g": "G", "gbp": "BP", "grp": "RP", "g_bp": "BP", "g_rp": "RP"}
+_SURVEYS: dict[str, dict[str, str]] = {  # which bands mean something else there than alone
+    survey: bands
+    for names, bands in (
+        ("sdss sloan ztf lsst rubin des decam delve ps1 panstarrs hsc megacam cfht skymapper goto kids legacy vst omegacam asassn "
+         "keplercam blackgem lco csp snls", _SLOAN),
+        ("bessell bessel johnson cousins landolt kait standard", _JOHNSON),
+        ("uvot swift swiftuvot swift_uvot", _UVOT),
+        ("gaia", _GAIA),
+        ("2mass twomass vista ukirt ukidss wircam nisp euclid spitzer wise unwise neowise galex tess kepler k2 atlas hst acs wfc3 css "
+         "crts linear ogle macho", {}),
+    )
+    for survey in names.split()
+}
+"""Surveys and systems that may stand before or after a band: a letter after an unknown word may mean anything, or be a color."""
+
 _ALIASES = {
     "zg": "g", "zr": "r", "zi": "i", "v": "V", "b": "B", "gp": "g", "rp": "r", "ip": "i", "zs": "z", "ks": "K", "kp": "Kepler",
     "cyan": "c", "orange": "o", "unfiltered": "clear", "cv": "V", "white": "clear", "u'": "u", "g'": "g", "r'": "r", "i'": "i",
     "z'": "z", "fuv": "FUV", "nuv": "NUV", "uvw1": "UVW1", "uvw2": "UVW2", "uvm2": "UVM2", "kepler": "Kepler", "tess": "TESS",
     "clear": "clear", "w1": "W1", "w2": "W2", "": "unspecified", "none": "unspecified", "nan": "unspecified", "h": "H", "j": "J", "k": "K",
+    "ic": "I", "rc": "R", "i_c": "I", "r_c": "R", "gbp": "BP", "grp": "RP", "g_bp": "BP", "g_rp": "RP",
 }
 
 
@@ -43,23 +66,42 @@ def passband_index(name: str) -> int:
     """
     text = str(name).strip()
     for candidate in _candidates(text):
-        if candidate in WAVELENGTH:
-            return PASSBANDS.index(candidate)
-        if candidate.lower() in _ALIASES:
-            return PASSBANDS.index(_ALIASES[candidate.lower()])
-        if candidate.upper() in WAVELENGTH and len(candidate) > 1:
-            return PASSBANDS.index(candidate.upper())
+        if known := _known(candidate):
+            return PASSBANDS.index(known)
     raise UnknownNameError(
         where="passband", found=repr(text), expected=f"one of {', '.join(PASSBANDS[1:])}",
         remedy=f"Nearest: {', '.join(get_close_matches(text, PASSBANDS, n=3, cutoff=0.3)) or 'none'}. Rename the band.",
     )
 
 
-def _candidates(text: str) -> list[str]:
-    """The name itself, without a survey's prefix, and its last part."""
-    parts = [text[len(prefix) :].lstrip("_-: .") for prefix in _PREFIXES if text.lower().startswith(prefix)]
-    parts += [text.rsplit(separator, 1)[1] for separator in "-_:. /" if separator in text]
-    return [text, *filter(None, parts)]  # the prefix alone names no band
+def _known(name: str) -> str:
+    """The passband that a name without a survey means; empty where there is none."""
+    if name in WAVELENGTH:
+        return name
+    if name.lower() in _ALIASES:
+        return _ALIASES[name.lower()]
+    return name.upper() if len(name) > 1 and name.upper() in WAVELENGTH else ""
+
+
+def _candidates(text: str) -> Iterator[str]:
+    """The name itself; what a survey before or after it makes of it; a last part that is long enough to mean one thing anywhere."""
+    yield text
+    lower = text.lower()
+    for survey, bands in sorted(_SURVEYS.items(), key=lambda item: -len(item[0])):  # "swiftuvot" before "swift"
+        band = ""
+        if lower.startswith(survey):
+            band = text[len(survey) :].lstrip(_SEPARATORS)
+        elif lower.endswith(survey) and text[: -len(survey)].endswith(tuple(_SEPARATORS)):
+            band = text[: -len(survey)].rstrip(_SEPARATORS)
+        if band:
+            yield bands.get(band) or bands.get(band.lower()) or band
+    for word in ("band", "filter"):
+        if lower.endswith(word) and text[: -len(word)].endswith(tuple(_SEPARATORS)):
+            yield text[: -len(word)].rstrip(_SEPARATORS)
+    for separator in _SEPARATORS:
+        last = text.rsplit(separator, 1)[-1]
+        if last != text and len(last) > _SHORT:
+            yield last
 
 
 def passband_tokens(names: Iterable[object]) -> Tensor:

@@ -43,3 +43,18 @@ def test_the_table_of_an_encoder_has_room_for_every_band():
     assert len(PASSBANDS) <= VOCABULARY
     assert PASSBANDS[0] == "unspecified"
     assert all(1000 < wavelength < 50_000 for name, wavelength in WAVELENGTH.items() if name != "unspecified")
+
+
+@pytest.mark.parametrize(("name", "band"), [
+    ("bessellr", "R"), ("besselli", "I"), ("bessellb", "B"), ("cousinsr", "R"), ("Cousins I", "I"), ("Ic", "I"), ("R_c", "R"),
+    ("gaiag", "G"), ("gaia::gbp", "BP"), ("G_RP", "RP"), ("uvot_w1", "UVW1"), ("swift::m2", "UVM2"), ("wise_w1", "W1"), ("HSC-G", "g"),
+    ("atlasc", "c"), ("atlas::o", "o"), ("cspb", "B"), ("g-band", "g"), ("r band", "r"), ("g_ZTF", "g"), ("acswfc::f814w", "F814W"),
+])
+def test_a_survey_decides_what_a_letter_means(name, band):
+    assert PASSBANDS[passband_index(name)] == band
+
+
+@pytest.mark.parametrize("name", ["stromgren b", "B-V", "g - r", "H-alpha", "my r", "x::i", "gaia", "band", "wise_w3"])
+def test_a_letter_after_an_unknown_word_and_a_color_are_no_band(name):
+    with pytest.raises(UnknownNameError, match="Rename the band"):
+        passband_index(name)
