@@ -10,8 +10,8 @@ from geoembed.cli.options import AsJson, Cluster, Columns, Memory, Seconds, Work
 
 
 def build(
-    files: Annotated[list[str], typer.Argument(help="Files, folders or URLs.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder of the store.")] = "graphs",
+    files: Annotated[list[str], typer.Argument(help="Files, folders or URLs; a URL that ends in / is a folder.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the store.")] = "graphs",
     workers: Workers = 1,
     seconds: Seconds = 300.0,
     memory: Memory = 4.0,

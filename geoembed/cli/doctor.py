@@ -12,7 +12,7 @@ EXTRAS = {
     "materials": ("ase", "gemmi"), "particles": ("uproot", "awkward", "h5py"),
     "climate": ("xarray", "netCDF4", "h5py", "zarr", "eccodes"), "satellite": ("rasterio", "PIL"),
     "astronomy": ("astropy", "PIL", "h5py"), "ecology": ("PIL", "soundfile"), "plot": ("matplotlib",), "cluster": ("distributed",),
-    "index": ("lancedb",), "anndata": ("anndata",),
+    "index": ("lancedb",), "anndata": ("anndata",), "s3": ("s3fs",),
 }
 CORE = ("geoembed", "torch", "torch-geometric", "numpy", "pymatgen", "e3nn", "networkx", "pyarrow", "safetensors")
 

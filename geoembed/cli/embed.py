@@ -10,8 +10,8 @@ from geoembed.cli.options import AsJson, Cluster, Columns, Memory, Seconds, Work
 
 
 def embed(
-    files: Annotated[list[str], typer.Argument(help="Files, folders, URLs, or stores made by geoembed build.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder of the table.")] = "table",
+    files: Annotated[list[str], typer.Argument(help="Files, folders, URLs (a folder ends in /), or stores made by geoembed build.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the table.")] = "table",
     encoder: Annotated[str | None, typer.Option(help="Encoder by name (geoembed list); by default that of each sort of graph.")] = None,
     weights: Annotated[str | None, typer.Option(help="Name or folder of saved weights; without, weights are random.")] = None,
     workers: Workers = 1,
@@ -25,6 +25,8 @@ def embed(
     """Files or a store to a table of unit vectors; what is broken is listed with its reason.
 
     Example: geoembed embed crystals/ events.root -o table --workers 2
+
+    On several GPUs: torchrun --nproc-per-node 4 -m geoembed embed graphs -o table
     """
     if cluster is None:
         from geoembed.cli.warm import warm_up

@@ -10,8 +10,8 @@ from geoembed.cli.options import AsJson
 
 
 def merge(
-    stores: Annotated[list[str], typer.Argument(help="Graph stores.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Store that they are added to.")] = "graphs",
+    stores: Annotated[list[str], typer.Argument(help="Graph stores, in folders or at URLs.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder or URL of the store that they are added to.")] = "graphs",
     as_json: AsJson = False,
 ) -> None:
     """Put the graphs of several stores into one, without building them again.

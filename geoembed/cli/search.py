@@ -11,7 +11,7 @@ from geoembed.cli.options import AsJson
 
 
 def search(
-    table: Annotated[str, typer.Argument(help="Folder of a table made by geoembed embed.")],
+    table: Annotated[str, typer.Argument(help="Folder or URL of a table made by geoembed embed.")],
     query: Annotated[str, typer.Argument(help="A file, or a source that is in the table.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Neighbors of each record.")] = 5,
     encoder: Annotated[str | None, typer.Option(help="Saved encoder of the table to use, where several fit.")] = None,

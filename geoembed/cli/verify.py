@@ -10,7 +10,7 @@ from geoembed.cli.options import AsJson
 
 
 def verify(
-    folder: Annotated[str, typer.Argument(help="A store or a table.")],
+    folder: Annotated[str, typer.Argument(help="A store or a table, in a folder or at a URL.")],
     as_json: AsJson = False,
 ) -> None:
     """Check every file of a store or table against its checksum and counts; exit status 1 if something is wrong.

@@ -57,9 +57,9 @@ def cloud_graph(
     without charge as neutral, without class as unknown, and the notes say so. No particle at all is a legal, empty cloud.
     Raises :class:`ValueRangeError` on a negative pt, a number that is not finite, a class or charge out of range.
     """
-    columns = {name: as_tensor(value).flatten() for name, value in
+    columns = {name: _column(modality, name, value) for name, value in
                {"pt": pt, "eta": eta, "phi": phi, "energy": energy, "mass": mass, "charge": charge, "particle_id": particle_id}.items()
-               if value is not None}
+               if value is not None or name in ("pt", "eta", "phi")}
     require_length(modality, len(columns["pt"]), **columns)
     require_finite(modality, pt=columns["pt"])
     real = columns["pt"] != 0
@@ -84,6 +84,19 @@ def cloud_graph(
     # float32 before the search, not after: the neighbors are those of the positions that the graph holds and a store keeps
     fields["pos"] = fields["pos"].float()
     return validate(connect(Graph(Provenance(kind="cloud", modality=modality, settings=rule, notes=notes), **fields), rule))
+
+
+def _column(modality: str, name: str, value: Any) -> Tensor:
+    """One number a particle."""
+    try:
+        column = as_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise ValueRangeError(where=f"{modality}: {name}", found=f"{type(value).__name__} ({error})", expected="numbers, one a particle",
+                              remedy="Give a list or an array of numbers.") from error
+    if column.dim() > 1:
+        raise ValueRangeError(where=f"{modality}: {name}", found=f"shape {list(column.shape)}", expected="one event, [N]",
+                              remedy="Call it for each event, or make many at once by clouds_from_awkward or an encoder's from_tensors.")
+    return column.flatten()
 
 
 def _energy(columns: dict[str, Tensor], notes: dict[str, int | bool]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.process
+import os
 import sys
 import tempfile
 import threading
@@ -110,7 +111,8 @@ class Isolation:
                 context = _Context()
                 if sys.platform.startswith("linux"):
                     context.set_forkserver_preload(["geoembed.pipeline.worker"])
-                self._pool = ProcessPool(self.workers, max_tasks=_TASKS, initializer=begin, initargs=(self._scratch.name,), context=context)
+                about = (self._scratch.name, dict(os.environ))
+                self._pool = ProcessPool(self.workers, max_tasks=_TASKS, initializer=begin, initargs=about, context=context)
             return self._pool
 
     def _renew(self, broken: ProcessPool) -> None:

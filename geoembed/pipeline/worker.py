@@ -68,8 +68,12 @@ class Task:
     base: Path | None = None
 
 
-def begin(scratch: str) -> None:
-    """Set up a fresh parsing process: one thread, its own folder for spooled files, nothing on stdout."""
+def begin(scratch: str, environment: Mapping[str, str]) -> None:
+    """Set up a fresh parsing process: one thread, its own folder for spooled files, nothing on stdout, its parent's environment.
+
+    The process that workers are forked from has that of its start; credentials for URLs may have come since.
+    """
+    os.environ.update(environment)
     torch.set_num_threads(1)
     tempfile.tempdir = scratch
     os.dup2(2, 1)  # what libraries print must not end up in somebody's JSON

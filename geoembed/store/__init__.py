@@ -55,6 +55,8 @@ it. Vectors of different encoders MUST NOT be compared.
 ``index.json`` (with ``format`` and ``sha256``) lists for each encoder the ``key`` of what it was made of, the sha256 of the sha256 of
 its parts in row order, one a line. An index MUST NOT answer for parts of another key.
 
+At a URL lie the same files, without locks, journal and index; :mod:`geoembed.store.remote` says what readers and writers may rely on.
+
 No file of either holds pickled objects or code.
 """
 

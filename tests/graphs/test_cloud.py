@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from geoembed.errors import ValueRangeError
+from geoembed.errors import GeoembedError, ValueRangeError
 from geoembed.graphs.cloud import CLASSES, PARTICLE_CLASSES, cloud_graph, particle_class
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,3 +97,14 @@ def test_the_rule_of_the_edges_is_kept_in_the_settings():
 def test_what_is_no_event_is_refused_with_its_reason(change, match):
     with pytest.raises(ValueRangeError, match=match):
         cloud_graph(**{"pt": [1.0, 2.0], "eta": [0.0, 0.0], "phi": [0.0, 1.0], **change})
+
+
+def test_a_batch_of_events_is_not_taken_for_one():
+    with pytest.raises(ValueRangeError, match=r"shape \[2, 3\].*clouds_from_awkward"):
+        cloud_graph(pt=torch.ones(2, 3), eta=torch.zeros(2, 3), phi=torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("pt", [["a"], None, "text", [None, 1.0]])
+def test_what_is_no_number_is_a_typed_error(pt):
+    with pytest.raises(GeoembedError):
+        cloud_graph(pt=pt, eta=[0.0], phi=[0.0])
