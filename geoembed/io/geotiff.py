@@ -25,6 +25,7 @@ from geoembed.io.extras import require
 from geoembed.io.photo import Photo
 from geoembed.io.pixels import Picture
 from geoembed.io.record import Record
+from geoembed.io.tiff_extent import require_tags
 from geoembed.schema import Graph, Scalar
 
 WHOLE, TILE, PATCH = 512, 256, 8
@@ -76,6 +77,8 @@ class GeoTiff:
         """The scene or its tiles, row by row; raises :class:`EmptyGraphError` where no pixel was measured."""
         with open(path, "rb") as file:
             tiff = file.read(4) in _TIFF
+        if tiff:
+            require_tags(path)
         if tiff and _is_picture(path):
             yield from self._photo.records(path)
             return
