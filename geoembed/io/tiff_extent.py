@@ -21,7 +21,7 @@ class _Form(NamedTuple):
     """Byte order, and how numbers are written: classic TIFF or BigTIFF."""
 
     order: str
-    count: str
+    entries: str
     entry: str
     offset: str
 
@@ -31,7 +31,7 @@ class _Entry(NamedTuple):
 
     tag: int
     kind: int
-    count: int
+    values: int
     place: int
 
 
@@ -41,7 +41,7 @@ def require_tags(path: Path) -> None:
     with open(path, "rb") as file:
         for number, entries in enumerate(_directories(file, size)):
             for entry in entries:
-                end = entry.place + entry.count * _SIZES.get(entry.kind, 0)
+                end = entry.place + entry.values * _SIZES.get(entry.kind, 0)
                 if end > size:
                     raise TruncatedFileError(where=path, found=f"{size} bytes", remedy="The file was cut: fetch it again.",
                                              expected=f"at least {end}, where tag {entry.tag} of image {number} ends")
@@ -68,7 +68,7 @@ def _directories(file: BinaryIO, size: int) -> Iterator[list[_Entry]]:
             yield [_Entry(0, 1, 1, place)]
             return
         file.seek(place)
-        count = _read(file, form.order + form.count)
+        count = _read(file, form.order + form.entries)
         if count is None:
             yield [_Entry(0, 1, 1, size)]
             return
