@@ -106,7 +106,12 @@ def read_headers(local: Path, path: Path) -> tuple[list[Hdu], int]:
                     where=path, found=f"{end - body} bytes of data in HDU {len(hdus)}",
                     expected=f"{size} (declared in its header)", remedy="Fetch the file again.",
                 )
-            padded = min(body + -(-size // BLOCK) * BLOCK, end)
+            padded = body + -(-size // BLOCK) * BLOCK
+            if padded > end:  # whole as far as it goes: but what came behind, a table with the redshift perhaps, may be gone
+                raise TruncatedFileError(
+                    where=path, found=f"{end} bytes, which end inside the padding of HDU {len(hdus)}",
+                    expected=f"at least {padded}, a multiple of {BLOCK}", remedy="Fetch the file again, or pad it with zeros if it is whole.",
+                )
             intact = _intact(file, header, start, body, padded)
             hdus.append(replace(_hdu(path, header, len(hdus)), intact=intact, unparsed=tuple(unparsed)))
             file.seek(padded)

@@ -330,3 +330,21 @@ def test_a_small_file_may_not_claim_a_huge_table(tmp_path: Path) -> None:
     (tmp_path / "bomb.fits").write_bytes(content.replace(rows, b"NAXIS2  = %20d" % 2**40))
     with pytest.raises(BudgetError, match="Split the record"):
         list(geoembed.read(tmp_path / "bomb.fits", on_error="raise"))
+
+
+def test_fault_03_a_fits_file_that_ends_in_the_padding_of_an_hdu_may_have_lost_the_next(tmp_path):
+    whole = Path(geoembed.sample("spectrum-galaxy-1.fits")).read_bytes()
+    (graph,) = read_all(tmp_path, whole)[0]
+    assert graph.provenance.settings["redshift"]
+    for kept in range(len(whole) - 160, len(whole) // 2, -1600):
+        if kept % 2880:
+            (tmp_path / "s.fits").write_bytes(whole[:kept])
+            items = geoembed.read(tmp_path / "s.fits")
+            assert list(items) == []
+            assert [bad.error for bad in items.quarantined] == ["TruncatedFileError"]
+
+
+def read_all(folder, content):
+    (folder / "s.fits").write_bytes(content)
+    items = geoembed.read(folder / "s.fits")
+    return list(items), items.quarantined
