@@ -36,6 +36,7 @@ class AseFormats:
     """Atoms, one record a frame. Without a cell they are a molecule."""
 
     kind, suffixes = "crystal", (".xyz", ".extxyz", ".traj", ".data", ".lmp", ".lammps", ".dump", ".lammpstrj", ".res")
+    lines = (".xyz", ".extxyz")
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By content: each format has a first line, a keyword or a magic number of its own."""

@@ -110,7 +110,7 @@ def read_headers(local: Path, path: Path) -> tuple[list[Hdu], int]:
             if padded > end:  # whole as far as it goes: but what came behind, a table with the redshift perhaps, may be gone
                 raise TruncatedFileError(
                     where=path, found=f"{end} bytes, which end inside the padding of HDU {len(hdus)}",
-                    expected=f"at least {padded}, a multiple of {BLOCK}", remedy="Fetch the file again, or pad it with zeros if it is whole.",
+                    expected=f"at least {padded}, a multiple of {BLOCK}", remedy="Fetch it again, or pad it with zeros if it is whole.",
                 )
             intact = _intact(file, header, start, body, padded)
             hdus.append(replace(_hdu(path, header, len(hdus)), intact=intact, unparsed=tuple(unparsed)))

@@ -37,6 +37,7 @@ class HepMc:
 
     kind = "cloud"
     suffixes: tuple[str, ...] = (".hepmc", ".hepmc2", ".hepmc3", ".dat")
+    lines = suffixes
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By the line ``HepMC::Version`` or the opening of an event listing."""

@@ -29,6 +29,7 @@ class Jsonl:
 
     kind = "table"
     suffixes: tuple[str, ...] = (".jsonl", ".ndjson", ".jsonlines")
+    lines = suffixes
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By the suffix, and an object that opens the file."""

@@ -25,6 +25,7 @@ class Lhe:
 
     kind = "cloud"
     suffixes: tuple[str, ...] = (".lhe", ".lhef")
+    lines = suffixes
 
     def can_open(self, head: bytes, name: str) -> bool:
         """By the tag that opens the file; a comment may stand before it."""

@@ -94,12 +94,12 @@ class _Guarded(io.RawIOBase):
         except EOFError as error:
             raise TruncatedFileError(
                 where=self.source, found=f"the end of the compressed stream after {self.out} decompressed bytes",
-                expected="its end-of-stream marker", remedy="Fetch the file again; what was whole before the break is kept.",
+                expected="its end-of-stream marker", remedy="Fetch the file again; records that were read before the break are kept.",
             ) from error
         except (OSError, zlib.error, lzma.LZMAError) as error:
             raise UnreadableFileError(
                 where=self.source, found=f"damaged compressed data after {self.out} bytes ({error})", expected="a valid stream",
-                remedy="Fetch the file again; what was whole before the damage is kept.",
+                remedy="Fetch the file again; records that were read before the damage are kept.",
             ) from error
         self.out += len(block)
         if self.out > _FREE and self.out > RATIO * max(self.raw.tell(), 1):
@@ -125,8 +125,12 @@ def read_head(source: str | Path) -> bytes:
 
 
 @contextmanager
-def local_file(source: str | Path) -> Iterator[Path]:
-    """A local, decompressed path of ``source``: itself where it is that already, else a temporary copy that is removed."""
+def local_file(source: str | Path, lines: bool = False) -> Iterator[Path]:
+    """A local, decompressed path of ``source``: itself where it is that already, else a temporary copy that is removed.
+
+    ``lines``: of a compressed stream that breaks, the copy has what stands before the break, up to its last whole line; the break is
+    raised after that was read.
+    """
     text = str(source)
     if not is_url(text):
         path = Path(text)
@@ -140,12 +144,40 @@ def local_file(source: str | Path) -> Iterator[Path]:
             return
     with tempfile.TemporaryDirectory(prefix="geoembed-") as folder:
         spool = Path(folder) / safe_name(_uncompressed(os.path.basename(text.rstrip("/"))))
-        with open_stream(text) as stream, open(spool, "wb") as file:
-            size = 0
-            while block := stream.read(1 << 20):
-                size += len(block)
-                if size > LIMIT:
-                    raise BudgetError(where=text, found=f"over {size >> 20} MiB decompressed", expected=f"at most {LIMIT >> 20} MiB",
-                                      remedy="Decompress the file yourself.")
-                file.write(block)
+        broken: TruncatedFileError | UnreadableFileError | None = None
+        try:
+            _spool(text, spool)
+        except (TruncatedFileError, UnreadableFileError) as error:
+            if not lines or not _cut_to_lines(spool):
+                raise
+            broken = error
         yield spool
+        if broken is not None:
+            raise broken
+
+
+def _spool(source: str, spool: Path) -> None:
+    with open_stream(source) as stream, open(spool, "wb") as file:
+        read = getattr(stream, "read1", stream.read)  # read() would throw away what it had before a break
+        size = 0
+        while block := read(1 << 20):
+            size += len(block)
+            if size > LIMIT:
+                raise BudgetError(where=source, found=f"over {size >> 20} MiB decompressed", expected=f"at most {LIMIT >> 20} MiB",
+                                  remedy="Decompress the file yourself.")
+            file.write(block)
+
+
+def _cut_to_lines(path: Path) -> bool:
+    """Cut a file behind its last line end; whether anything is left."""
+    with open(path, "r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - (1 << 16))
+            file.seek(start)
+            place = file.read(end - start).rfind(b"\n")
+            if place >= 0:
+                file.truncate(start + place + 1)
+                return True
+            end = start
+    return False

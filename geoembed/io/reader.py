@@ -120,7 +120,8 @@ def _file(
         reader = _reader(path, source, read_head(path) if head is None else head, columns)
         # A reader with ``streams`` decompresses for itself, so that whole records before a break in the stream are kept.
         whole = local.is_dir() or (getattr(reader, "streams", False) and not is_url(str(path)))
-        with nullcontext(local) if whole else local_file(path) as local:
+        lines = plain_name(str(path)).endswith(getattr(reader, "lines", ()))
+        with nullcontext(local) if whole else local_file(path, lines) as local:
             step = "read"
             for record in entries(reader, local):
                 if isinstance(record, Block):
