@@ -1,8 +1,8 @@
 """Stores and tables at fsspec URLs: read through a copy on this machine, written on this machine and then uploaded.
 
 A reader sees the state before or after a command, never one between: files go first, and the list that names them is replaced last, in
-one request where the protocol has such (object stores do). Files that the list names no more are removed after that. (A chunk
-that is built again under its old name, because a library was missing or a limit was reached, is replaced just before the list.)
+one request where the protocol has such (object stores do). Files that the list names no more are removed after that. (Encoders, and a
+chunk that is built again under its old name, because a library was missing or a limit was reached, are sent just before the list.)
 
 One command at a time should write to a URL. On one machine a lock sees to that. Between machines there is none: a command that
 finds another list than at its start, when it is about to replace it, ends with a :class:`StoreError` and changes nothing; two that do
@@ -110,11 +110,11 @@ def _upload(remote: RemoteFolder, work: Path, name: str, state: _State) -> None:
     files = _files(work, name) | (_encoder_files(work) if name == TABLE else {})
     listing = remote.sizes()
     new = [file for file, digest in files.items() if state.there.get(file) != digest or file not in listing]
-    replaced = [file for file in new if file in listing and file.startswith(KEPT) and file in state.there]
+    late = [file for file in new if file in listing or not file.startswith(KEPT)]  # it may be another writer's under the same name
     try:
-        _put_all(remote, work, [file for file in new if file not in replaced], files, state)
+        _put_all(remote, work, [file for file in new if file not in late], files, state)
         _refuse_other(remote, name, state.base)
-        _put_all(remote, work, replaced, files, state)
+        _put_all(remote, work, late, files, state)
     finally:
         state.keep(work)
     listing = remote.sizes()

@@ -373,6 +373,28 @@ def test_what_another_writer_has_put_there_in_the_meantime_is_not_overwritten(tm
     assert verify("memory://s") == []
 
 
+def test_the_encoder_of_another_writer_is_not_overwritten(tmp_path, monkeypatch):
+    a, b = fasta(tmp_path / "a.fasta", 1), fasta(tmp_path / "b.fasta", 2)
+    put_all = remote._put_all
+    met: list[dict[str, bytes]] = []
+
+    def after_the_other(*rest: object) -> None:
+        if not met:
+            met.append({})
+            with monkeypatch.context() as patch:
+                patch.setenv("GEOEMBED_CACHE", str(tmp_path / "other machine"))
+                embed(b, Tiny(seed=2), out="memory://t")  # of the same name, with other weights
+            met.append(at("memory://t"))
+        put_all(*rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(remote, "_put_all", after_the_other)
+    with pytest.raises(StoreError, match=r"memory://t/table.json: found what another writer has put there since"):
+        embed(a, Tiny(seed=1), out="memory://t")
+    assert {name: content for name, content in at("memory://t").items() if name in met[1]} == met[1]
+    with pytest.raises(ConfigError, match="weights"):  # begins with what is there now, and cannot be compared with it
+        embed(a, Tiny(seed=1), out="memory://t")
+
+
 def test_two_commands_of_one_machine_do_not_write_to_a_url_at_once(tmp_path):
     from geoembed.store.atomic import locked
 
