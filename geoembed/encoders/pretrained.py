@@ -73,7 +73,7 @@ def default_encoder(graphs: Sequence[Graph], name: str | None = None, seed: int 
     """An untrained encoder that fits ``graphs``: by name or by their modality, with their bands or variables and statistics.
 
     Weights are drawn from ``seed``; standardization and the center of the embeddings come from ``graphs``, so the caller keeps
-    the encoder beside the vectors it makes.
+    the encoder beside the vectors it makes. One thread computes them: sums of more depend on how many there are.
     """
     cls: type[Encoder[Any]] = registry.load("geoembed.encoders", name or encoder_for(graphs[0]))
     with torch.random.fork_rng(devices=[]):
@@ -82,8 +82,13 @@ def default_encoder(graphs: Sequence[Graph], name: str | None = None, seed: int 
     width = graphs[0].x.shape[-1] if "x" in graphs[0] else None
     alike = [graph for graph in graphs if "x" not in graph or graph.x.shape[-1] == width]
     encoder.eval()
-    if "measured" in graphs[0]:
-        encoder.fit_statistics(GraphBatch.from_data_list(alike).ragged())
-    if len(alike) >= ENOUGH:
-        encoder.center(GraphBatch.from_data_list(alike[:SAMPLE]))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        if "measured" in graphs[0]:
+            encoder.fit_statistics(GraphBatch.from_data_list(alike).ragged())
+        if len(alike) >= ENOUGH:
+            encoder.center(GraphBatch.from_data_list(alike[:SAMPLE]))
+    finally:
+        torch.set_num_threads(threads)
     return encoder

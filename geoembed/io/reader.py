@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -222,7 +223,9 @@ def _bad(source: str, key: str, stage: str, error: Exception, local: Path | None
     """The quarantine of a record and the typed error behind it; a spooled copy's path is replaced by the real one."""
     where = f"{source} [{key}]" if key else source
     typed = error
-    if not isinstance(typed, GeoembedError):
+    if isinstance(error, FileNotFoundError) and not key and not os.path.lexists(source):
+        typed = UnreadableFileError(where=where, found="no such file or folder", expected="a file", remedy="Check the path.")
+    elif not isinstance(typed, GeoembedError):
         typed = UnreadableFileError(
             where=where, found=f"{type(error).__name__}: {error}"[:500], expected=f"a record that passes the step {stage!r}",
             remedy="The file is damaged or of an unknown dialect; if another program opens it, report it with the file.",

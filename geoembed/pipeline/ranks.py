@@ -1,5 +1,8 @@
 """``torchrun -m geoembed embed``: many processes, one a GPU, make one table, the same however many they are and whenever they were killed.
 
+Its rows, their order and the quarantine are those of one process without torchrun. Its bytes need not be: a large table may be cut into
+other parts, and a vector may differ in its last digits, as batches end elsewhere and torchrun gives each process one thread.
+
 The shards of all inputs are cut into blocks of a fixed size. Of W processes the one of rank r embeds blocks r, r + W, …, each into
 a small table of its own in a hidden folder of the output; files are parsed by the same rule before that, a chunk at a time. Rank 0
 says what is to be done, makes untrained encoders before anybody needs them, and in the end moves the rows of all blocks into the table,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import geoembed
 import pytest
 import torch
 from geoembed import encoders as e
@@ -12,10 +13,12 @@ from geoembed import registry
 from geoembed.encoders import pretrained
 from geoembed.errors import UnknownNameError
 from geoembed.graphs.grid import grid_graph
+from geoembed.io import read
 from geoembed.schema import Graph, GraphBatch, Provenance
 
 from generators import numbers, sample
 
+SAMPLES = Path(geoembed.__file__).parent / "samples"
 BY_MODALITY = {
     ("grid", "galaxy"): "galaxy", ("grid", "scene"): "satellite", ("grid", "photo"): "species", ("grid", "image"): "species",
     ("grid", "spectrogram"): "bioacoustic", ("chain", "light_curve"): "transient", ("chain", "spectrum"): "spectrum",
@@ -133,3 +136,17 @@ def test_named_weights_are_those_of_the_package_and_of_entry_points(tmp_path, mo
     for name, folder in found.items():
         if name != "mine":
             assert json.loads((folder / "config.json").read_text())["encoder"] in registry.names("geoembed.encoders")
+
+
+@pytest.mark.parametrize("files", ["photo-*", "scene-*"])
+def test_a_default_encoder_does_not_depend_on_the_threads_of_the_process(files):
+    graphs = [graph for path in sorted(SAMPLES.glob(files)) for graph in read(path)]
+    threads, states = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            states.append(pretrained.default_encoder(graphs).state_dict())
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

@@ -218,7 +218,7 @@ def test_a_query_of_a_sort_that_the_table_lacks_says_what_it_has(tmp_path):
     (tmp_path / "POSCAR").write_text("Si\n1.0\n0 2.7 2.7\n2.7 0 2.7\n2.7 2.7 0\nSi\n2\nDirect\n0 0 0\n.25 .25 .25\n")
     with pytest.raises(UnknownNameError, match=r"vectors of: sequence.*Embed files of this sort"):
         search(tmp_path / "table", tmp_path / "POSCAR")
-    with pytest.raises(EmptyGraphError, match=r"a readable file, or a source of the table.*No such file"):
+    with pytest.raises(EmptyGraphError, match=r"a readable file, or a source of the table.*no such file"):
         search(tmp_path / "table", tmp_path / "nowhere.cif")
 
 
