@@ -1,9 +1,8 @@
 """Back ends of ``ops``: one table, one rule, one self-check; ``geoembed doctor`` prints what :func:`report` says.
 
-Rule: the torch specification runs unless :func:`use` names another back end. An accelerated back end is compared with the
-specification on a small ragged problem when it is first asked for; one that differs is refused with its reason. Kernels for
-neighbors on a GPU give the same list as torch, so they run without being asked for, after the same comparison; where it fails
-torch goes on and a warning says why.
+Rule: torch runs, and on a GPU the kernels, which are compared with it when they are first needed; where one differs torch goes on
+and a warning says why. :func:`use` names another back end for the enclosed code: ``torch`` is the specification alone, without
+kernels; any other is compared with it on a small ragged problem first, and refused with its reason where it differs.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ Check = Callable[[torch.device], str]
 """Compares a kernel with its specification on a device: empty, or what differs."""
 
 TOLERANCE = 1e-5
-_active: ContextVar[str] = ContextVar("geoembed_backend", default="torch")
+AUTO = "auto"
+_active: ContextVar[str] = ContextVar("geoembed_backend", default=AUTO)
 _reductions: dict[str, dict[str, Reduction]] = {}
 _verdicts: dict[str, str] = {}
 _kernels: dict[str, Check] = {}
@@ -54,7 +54,7 @@ def reduction(op: str) -> Reduction:
 
 
 def active() -> str:
-    """Name of the active back end."""
+    """Name of the back end that :func:`use` chose, or ``auto``: torch, and kernels on a GPU."""
     return _active.get()
 
 
@@ -77,8 +77,8 @@ def register_kernel(name: str, check: Check) -> None:
 
 
 def runs(name: str, device: torch.device) -> bool:
-    """Whether a kernel may run on a device: compared with its specification once, refused with a warning where it differs."""
-    if device.type != "cuda":
+    """Whether a kernel runs on a device: compared with its specification once, refused with a warning where it differs."""
+    if device.type != "cuda" or _active.get() == "torch":
         return False
     if name not in _verdicts:
         _verdicts[name] = _kernel_verdict(name, device)

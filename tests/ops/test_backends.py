@@ -39,7 +39,7 @@ def test_torch_runs_unless_another_is_named(offered):
 
     calls: list[int] = []
     offered("mine", segment_sum=marked)
-    assert backends.active() == "torch"
+    assert backends.active() == backends.AUTO
     assert segment_sum(X, PTR).flatten().tolist() == [4.0, 0.0, 8.0]
     assert not calls
     with backends.use("mine"):
@@ -48,14 +48,14 @@ def test_torch_runs_unless_another_is_named(offered):
         assert segment_sum(X, PTR).flatten().tolist() == [4.0, 0.0, 8.0]
         assert len(calls) == checked + 1
         assert segment_max(X, PTR).flatten().tolist() == [3.0, 0.0, 8.0]  # an op it does not offer is torch's
-    assert backends.active() == "torch"
+    assert backends.active() == backends.AUTO
 
 
 def test_a_back_end_is_left_even_when_the_code_inside_raises(offered):
     offered("mine", segment_sum=specification("segment_sum"))
     with pytest.raises(KeyError), backends.use("mine"):
         raise KeyError
-    assert backends.active() == "torch"
+    assert backends.active() == backends.AUTO
 
 
 def test_the_comparison_is_made_once_and_again_after_a_new_offer(offered):
@@ -125,6 +125,8 @@ def test_a_kernel_that_agrees_runs_on_a_gpu_and_nowhere_else(kernel):
     assert backends.runs("fine", CARD)
     assert backends.runs("fine", CARD)
     assert asked == [CARD]  # compared once
+    with backends.use("torch"):  # the specification alone
+        assert not backends.runs("fine", CARD)
 
 
 def test_a_kernel_that_differs_is_left_with_a_warning_and_its_reason_in_the_report(kernel, monkeypatch):
