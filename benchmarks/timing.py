@@ -39,8 +39,47 @@ def on_card(calls: Mapping[str, Call], rounds: int, warm: int = 5) -> dict[str, 
     return {name: [start.elapsed_time(end) / 1e3 for start, end in pairs[warm:]] for name, pairs in marks.items()}
 
 
+def in_turns(calls: Mapping[str, Call], rounds: int, device: str) -> dict[str, list[float]]:
+    """Milliseconds of each call: between events on a card, of CPU time elsewhere."""
+    times = on_card(calls, rounds) if device == "cuda" else on_cpu(calls, rounds)
+    return {name: [1e3 * seconds for seconds in values] for name, values in times.items()}
+
+
+def replayed(call: Call) -> Call:
+    """The replay of a CUDA graph of a call; the graph is captured on a stream of its own after three calls there.
+
+    Raises ``RuntimeError`` where the call cannot be captured: one that reads a size back, for example.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    replay: Call = graph.replay
+    return replay
+
+
+def peak_gb(call: Call) -> float | None:
+    """GB that a call allocates at most above what was held before it, scratch included; None without a card."""
+    if not torch.cuda.is_available():
+        return None
+    call()  # what is kept from call to call belongs to what was held before
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    call()
+    torch.cuda.synchronize()
+    return (torch.cuda.max_memory_allocated() - before) / 1e9
+
+
 def spread(values: Sequence[float]) -> float:
-    """Interquartile range."""
+    """Interquartile range; 0 of a single value."""
+    if len(values) < 2:
+        return 0.0
     low, _, high = statistics.quantiles(values, n=4)
     return high - low
 

@@ -7,6 +7,7 @@ from io import TextIOWrapper
 
 import typer
 
+from geoembed.cli.bench import bench
 from geoembed.cli.build import build
 from geoembed.cli.demo import demo
 from geoembed.cli.doctor import doctor
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Scientific files to graphs, graphs to unit vectors, vectors to a table that can be searched.",
     epilog="Start with: geoembed demo",
 )
-for _verb in (demo, inspect, embed, search, index, build, merge, verify, doctor):
+for _verb in (demo, inspect, embed, search, index, build, merge, verify, bench, doctor):
     app.command()(_verb)
 app.command("list")(names)
 
