@@ -95,8 +95,9 @@ def _changes(key: tuple[str, str], old: Mapping[str, Any], new: Mapping[str, Any
         kind = "failed" if broke else "runs again" if was is None and now is not None else "same"
         return [Change(kind, *key, was, now, None, None)]
     noise = float(old.get("iqr") or 0.0) + float(new.get("iqr") or 0.0)
-    better = was / now if lower_is_better(new) else now / was
-    kind = "same" if abs(now - was) <= noise else "faster" if better > 1 else "slower"
+    above, below = (was, now) if lower_is_better(new) else (now, was)
+    better = above / below if below else None
+    kind = "same" if abs(now - was) <= noise else "faster" if above > below else "slower"
     found = [Change(kind, *key, was, now, better, noise)]
     if old.get("bitwise") is True and new.get("bitwise") is False:
         found.append(Change("not bitwise", *key, None, None, None, None))

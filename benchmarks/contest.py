@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import signal
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,7 +122,8 @@ def contest(
         repeats: how often ours must give the same bits.
         limit: seconds that the first call of a candidate may take.
     """
-    torch._dynamo.reset()  # a function that was compiled for eight shapes would run uncompiled from then on, in silence
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()  # a function that was compiled for eight shapes would run uncompiled from then on, in silence
     with precision(case.precision):
         states = {one.name: _ready(case, one, reference, device, repeats if one is ours else 3, limit, one is ours)
                   for one in (ours, *rivals)}

@@ -32,6 +32,13 @@ class Run:
         return {"rounds": self.rounds, "repeats": self.repeats}
 
 
+def modes(run: Run, tuned: bool) -> dict[str, dict[str, str]]:
+    """Ways to compile a rival, by name, as keywords of ``torch.compile``; none on a CPU, where it would take longer than all else."""
+    if run.device != "cuda":
+        return {}
+    return {"compiled": {}} | ({"max-autotune": {"mode": "max-autotune-no-cudagraphs"}} if tuned else {})
+
+
 Part = Callable[[Run], list[dict[str, object]]]
 """Measures one part; its one-line docstring is what ``--help`` says of it."""
 
