@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geoembed.ops import backends
+from geoembed.ops import backends, fused_segment
 
 
 def segment_ids(ptr: Tensor, rows: int | None = None) -> Tensor:
@@ -36,6 +36,8 @@ def segment_sum(x: Tensor, ptr: Tensor) -> Tensor:
     >>> segment_sum(torch.tensor([[1.], [3.], [8.]]), torch.tensor([0, 2, 2, 3])).tolist()
     [[4.0], [0.0], [8.0]]
     """
+    if fused_segment.serves(x, ptr):
+        return fused_segment.fused_sum(x, ptr)
     return backends.reduction("segment_sum")(x, ptr)
 
 
@@ -45,6 +47,8 @@ def segment_mean(x: Tensor, ptr: Tensor) -> Tensor:
     >>> segment_mean(torch.tensor([[1.], [3.], [8.]]), torch.tensor([0, 2, 2, 3])).tolist()
     [[2.0], [0.0], [8.0]]
     """
+    if fused_segment.serves(x, ptr):
+        return fused_segment.fused_mean(x, ptr)
     count = ptr.diff().clamp(min=1).unsqueeze(-1)
     if x.dtype in (torch.float16, torch.bfloat16):  # the quotient is rounded once, not the sum before it
         return (segment_sum(x.float(), ptr) / count).to(x.dtype)
@@ -94,6 +98,7 @@ def scatter_sum(x: Tensor, index: Tensor, size: int) -> Tensor:
 
 
 def _torch_sum(x: Tensor, ptr: Tensor) -> Tensor:
+    # Not torch.segment_reduce: on a CPU it takes 1.8 to 5 times as long from 64 columns on, and has no second derivative.
     return scatter_sum(x, segment_ids(ptr, x.shape[-2]), ptr.shape[0] - 1)
 
 
