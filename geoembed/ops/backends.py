@@ -50,11 +50,15 @@ def register(name: str, op: str, function: Reduction) -> None:
 
 def reduction(op: str) -> Reduction:
     """The implementation of ``op`` that the active back end gives, else the specification."""
-    return _reductions.get(_active.get(), {}).get(op) or _reductions["torch"][op]
+    return _reductions.get(active(), {}).get(op) or _reductions["torch"][op]
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def active() -> str:
-    """Name of the back end that :func:`use` chose, or ``auto``: torch, and kernels on a GPU."""
+    """Name of the back end that :func:`use` chose, or ``auto``: torch, and kernels on a GPU.
+
+    What is compiled or exported keeps the back end that was active then.
+    """
     return _active.get()
 
 
@@ -78,8 +82,12 @@ def register_kernel(name: str, check: Check) -> None:
 
 def runs(name: str, device: torch.device) -> bool:
     """Whether a kernel runs on a device: compared with its specification once, refused with a warning where it differs."""
-    if device.type != "cuda" or _active.get() == "torch":
-        return False
+    return device.type == "cuda" and active() != "torch" and _agrees(name, device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _agrees(name: str, device: torch.device) -> bool:
+    """The verdict on a kernel; who traces a caller for a compiler takes it and does not look into the comparison."""
     if name not in _verdicts:
         _verdicts[name] = _kernel_verdict(name, device)
         if _verdicts[name]:

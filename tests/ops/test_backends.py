@@ -148,3 +148,15 @@ def test_a_kernel_that_does_not_compile_is_left_and_the_work_goes_on(kernel):
     kernel("broken", broken)
     assert not backends.runs("broken", CARD)
     assert "RuntimeError: 0 active drivers" in [row.reason for row in backends.report()]
+
+
+def test_a_compiled_caller_has_the_kernel_compared_before_and_keeps_the_answer(kernel):
+    asked = []
+    kernel("fine", lambda device: asked.append(device) or "")
+
+    def call(x: Tensor) -> Tensor:
+        return x + 1 if backends.runs("fine", CARD) else x - 1
+
+    compiled = torch.compile(call, fullgraph=True, backend="eager")
+    assert compiled(torch.zeros(1)).tolist() == compiled(torch.zeros(1)).tolist() == [1.0]
+    assert asked == [CARD]
