@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-from geoembed.ops import gather_neighbors
+from geoembed.errors import ConfigError
+from geoembed.ops import FoldedWeights, NormedWeights, folded_edge_conv, normed_edge_conv
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d
+Map = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
 class EdgeConv(nn.Module):
-    """relu(W x_i + mean_j MLP[x_i, x_j − x_i]) over a neighbor table: x [..., N, F], table [N, K] -> [..., N, H].
+    """relu(norm(mean_j MLP[x_i, x_j − x_i] + W x_i)) over a neighbor table: x [..., N, F], table [N, K] -> [..., N, H].
 
     −1 in the table is no neighbor; a node without neighbors keeps its shortcut. Layer norm stands where ParticleNet has batch
-    norm, so that a record's embedding does not depend on its batch. The first linear map is factorized:
-    W [x_i; x_j − x_i] = (W_a − W_b) x_i + W_b x_j.
+    norm, so that a record's embedding does not depend on its batch.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -27,9 +32,52 @@ class EdgeConv(nn.Module):
         self.norm = nn.LayerNorm(outputs)
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        at_self, at_other = self.first.weight.chunk(2, dim=1)
-        neighbors, exists = gather_neighbors(linear(x, at_other), table)  # [..., N, K, H]
-        own = linear(x, at_self - at_other, self.first.bias).unsqueeze(-2)
-        messages = self.rest(own + neighbors).where(exists, 0.0)
-        mean = messages.sum(-2) / exists.sum(-2).clamp(min=1)
-        return torch.relu(self.norm(mean + self.shortcut(x)))
+        norm0, _, second, norm1, _, last = self.rest
+        parts = (self.first, norm0, second, norm1, last, self.shortcut, self.norm)
+        return normed_edge_conv(x, table, NormedWeights(*((part.weight, part.bias) for part in parts)))
+
+
+class FoldedEdgeConv(nn.Module):
+    """relu(mean_j MLP[x_i, x_j − x_i] + W x_i), three maps each with ReLU: x [..., N, F], table [N, K] -> [..., N, H].
+
+    The block of ParticleNet as it stands at inference: :meth:`of` takes trained maps with their batch norms.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.maps = nn.ModuleList([nn.Linear(2 * inputs, outputs), nn.Linear(outputs, outputs), nn.Linear(outputs, outputs)])
+        self.shortcut = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        return folded_edge_conv(x, table, FoldedWeights(*((part.weight, part.bias) for part in (*self.maps, self.shortcut))))
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, maps: Sequence[tuple[Map, BatchNorm]], shortcut: tuple[Map, BatchNorm]) -> Self:
+        """The layer of three maps and a shortcut (``Linear``, or ``Conv`` of size 1), each followed by a batch norm in evaluation.
+
+        The first map acts on [x_i; x_j − x_i], as in the paper. Raises :class:`ConfigError` unless there are three maps.
+        """
+        if len(maps) != 3:
+            raise ConfigError(where=cls.__name__, found=f"{len(maps)} maps", expected="3, as in ParticleNet",
+                              remedy="Give the three maps of a block, each with its batch norm.")
+        folded = [fold_batch_norm(*pair) for pair in (*maps, shortcut)]
+        outputs, inputs = folded[-1][0].shape
+        layer = cls(inputs, outputs).to(folded[0][0])
+        for part, (weight, bias) in zip((*layer.maps, layer.shortcut), folded, strict=True):
+            part.weight.copy_(weight)
+            part.bias.copy_(bias)
+        return layer.eval()
+
+
+def fold_batch_norm(linear: Map, norm: BatchNorm) -> tuple[Tensor, Tensor]:
+    """Weight [H, F] and bias [H] of a map and the batch norm after it, with the norm's running statistics."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise ConfigError(where="fold_batch_norm", found="a batch norm without running statistics", expected="running_mean and running_var",
+                          remedy="Build the batch norm with track_running_stats=True and train it.")
+    weight, bias = linear.weight, linear.bias
+    wide = weight.flatten(1).double()
+    gain = (norm.running_var.double() + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight.double())
+    shift = -norm.running_mean.double() if bias is None else bias.double() - norm.running_mean.double()
+    shift = gain * shift + (0.0 if norm.bias is None else norm.bias.double())
+    return (gain.unsqueeze(1) * wide).to(weight.dtype), shift.to(weight.dtype)
