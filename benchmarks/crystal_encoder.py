@@ -9,7 +9,7 @@ Run: ``python -m benchmarks.crystal_encoder [--only PART …] [--cpu] [--quick] 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.contest import Candidate, Case, Goal, contest
 from benchmarks.forms import Aggregate, PlainCrystalEncoder, by_segment_reduce, by_view
 from benchmarks.gate import precision
-from benchmarks.script import Part, Run, modes, run_parts
+from benchmarks.script import Part, Run, compiled, run_parts
 
 ATOMS, DEGREE, WHOLE = 30, 12, 2048
 GOALS = {"forward": Goal("≥ 1,000,000 crystals/s", most_ms=WHOLE / 1e3), "256": Goal("≥ 700,000 crystals/s", most_ms=256 / 700),
@@ -144,17 +144,15 @@ def step_of(name: str, function: Form, inputs: tuple[Any, ...], model: torch.nn.
     return Candidate(name, call, outcome)
 
 
-def rivals_of(
-    models: Models, aggregate: Aggregate, ways: Mapping[str, Mapping[str, Any]], make: Callable[..., Candidate]
-) -> list[Candidate]:
-    """Eager, and compiled in these ways."""
+def rivals_of(run: Run, models: Models, aggregate: Aggregate, make: Callable[..., Candidate], *, tuned: bool) -> list[Candidate]:
+    """Eager, and compiled."""
     plain, inputs = models.plain, (*models.inputs, models.data.count)
 
     def form(numbers: Tensor, edge_index: Tensor, edges: Tensor, graph: Tensor, count: int) -> Tensor:
         return plain.factorized(numbers, edge_index, edges, graph, count, aggregate)
 
     return [make("vectorized, eager", plain.vectorized, inputs),
-            *(make(f"factorized, {name}", torch.compile(form, dynamic=False, **options), inputs) for name, options in ways.items())]
+            *(make(f"factorized, {name}", way, inputs) for name, way in compiled(run, form, tuned=tuned).items())]
 
 
 def forward_rows(
@@ -165,7 +163,7 @@ def forward_rows(
     with precision(kind) as dtype, torch.no_grad():
         models = Models(data, run.device, dtype, run.small)
         reference = models.exact().vectorized(*models.exact_inputs())
-    rivals = rivals_of(models, by_segment_reduce(data.degrees) if ragged else by_view, modes(run, tuned), forward_of)
+    rivals = rivals_of(run, models, by_segment_reduce(data.degrees) if ragged else by_view, forward_of, tuned=tuned)
     flop, moved = models.needed()
     degrees = "degrees 4 to 20" if ragged else f"degree {size.get('degree', DEGREE)}"
     case = Case(f"crystal encoder, forward, {data.count:,} crystals, {degrees}", part, kind, models.shape() | {"degrees": degrees}, flop,
@@ -248,7 +246,7 @@ def training(run: Run) -> list[dict[str, object]]:
                 flop, moved, data.count, "crystals", GOALS["training"], gradient=True)
     make = partial(step_of, model=models.plain, weight=weight)
     eager = make("factorized, eager", partial(models.plain.factorized, aggregate=by_view), (*models.inputs, data.count))
-    rivals = [eager, *rivals_of(models, by_view, modes(run, tuned=True), make)]
+    rivals = [eager, *rivals_of(run, models, by_view, make, tuned=True)]
     ours = step_of("ours", models.ours, (models.batch,), models.ours, weight)
     many = run.few if run.small else run.few | {"repeats": 5 * run.repeats}
     return contest(case, ours, rivals, reference, run.roofs, device=run.device, **many)

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,11 +33,15 @@ class Run:
         return {"rounds": self.rounds, "repeats": self.repeats}
 
 
-def modes(run: Run, tuned: bool) -> dict[str, dict[str, str]]:
-    """Ways to compile a rival, by name, as keywords of ``torch.compile``; none on a CPU, where it would take longer than all else."""
+def compiled(run: Run, function: Callable[..., Any], *, tuned: bool) -> dict[str, Callable[..., Any]]:
+    """A rival compiled, by name of the mode; nothing on a CPU, where compiling would take longer than all else.
+
+    Shapes are static. CUDA graphs are captured by the contest, for all alike, not by the mode.
+    """
     if run.device != "cuda":
         return {}
-    return {"compiled": {}} | ({"max-autotune": {"mode": "max-autotune-no-cudagraphs"}} if tuned else {})
+    ways: dict[str, Callable[..., Any]] = {"compiled": torch.compile(function, dynamic=False)}
+    return ways | ({"max-autotune": torch.compile(function, dynamic=False, mode="max-autotune-no-cudagraphs")} if tuned else {})
 
 
 Part = Callable[[Run], list[dict[str, object]]]
