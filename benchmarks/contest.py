@@ -63,6 +63,8 @@ class Case:
     unit: str = "calls"
     goal: Goal | None = None
     gradient: bool = False
+    slack: float = 1.0
+    """Allowed times the tolerance of the precision; its reason stands where it is set."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _ready(case: Case, one: Candidate, reference: Tensor, device: str, repeats: 
         state.first = time.perf_counter() - start
         poison(device)
         out = one.outcome()
-        state.error = (gate(out, reference, case.precision, what=case.question, gradient=case.gradient) if is_ours
+        state.error = (gate(out, reference, case.precision, what=case.question, gradient=case.gradient, slack=case.slack) if is_ours
                        else relative_error(out, reference))
         state.digest = hashlib.sha256(out.detach().double().cpu().numpy().tobytes()).hexdigest()[:16] if is_ours else None
         del out

@@ -40,17 +40,20 @@ def relative_error(out: Tensor, reference: Tensor) -> float:
     return float((wide - reference).norm() / reference.norm())
 
 
-def gate(out: Tensor, reference: Tensor, name: str, *, what: str = "the output", gradient: bool = False) -> float:
+def gate(
+    out: Tensor, reference: Tensor, name: str, *, what: str = "the output", gradient: bool = False, slack: float = 1.0
+) -> float:
     """The relative error of ``out`` against a float64 reference; ``SystemExit`` with the error where it is beyond the precision.
 
     Args:
         name: a key of :data:`TOLERANCE`.
         what: named in the message.
         gradient: allow :data:`GRADIENT` times as much.
+        slack: allow so many times as much besides, with a reason beside the call.
     """
     if reference.dtype != torch.float64:
         raise SystemExit(f"the reference of {what} is {reference.dtype}, not float64")
-    error, most = relative_error(out, reference), TOLERANCE[name] * (GRADIENT if gradient else 1.0)
+    error, most = relative_error(out, reference), TOLERANCE[name] * slack * (GRADIENT if gradient else 1.0)
     if not error <= most:
         raise SystemExit(f"{what} in {name} differs from float64 by {error:.2g}, more than {most:.0e}")
     return error
