@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from geoembed.config import config
 from geoembed.encoders.base import Encoder
@@ -13,7 +14,7 @@ from geoembed.graphs.connect import TWO_PI, pair_features
 from geoembed.graphs.symmetries import PermutationOfEdges, PermutationOfNodes, ShiftOfPhi
 from geoembed.graphs.tensors import check_shapes, event_batch
 from geoembed.nn import AttentionPooling, BiasedAttentionBlock, mlp, signed_log
-from geoembed.ops import padded_index, segment_ids, segment_sum, size_buckets, wrap
+from geoembed.ops import padded_index, segment_ids, segment_sum, size_buckets, slot_of_rows, wrap
 from geoembed.schema import GraphBatch
 
 PAIRS = 1 << 22
@@ -61,12 +62,13 @@ class ParticleCloudEncoder(Encoder[ParticleCloudConfig]):
     def embed(self, batch: GraphBatch) -> Tensor:
         kinematics = self.kin_embed(self._kinematics(batch.x, batch.ptr).to(self.dtype))
         x = torch.cat([kinematics, self.pid_embed(batch.token[:, 0]), self.charge_embed(batch.token[:, 1])], -1)
-        out = torch.zeros_like(x)
+        rows, raw = pad(x, (0, 0, 0, 1)), pad(batch.x, (0, 0, 0, 1))  # slots without a particle read row 0: let there be one
+        groups, states = [], [x[:0]]
         for members in size_buckets(batch.ptr, PAIRS):  # events of similar size together: padding stays small
             index, exists = padded_index(batch.ptr, members)
-            if index.shape[1]:
-                states = self._attend(x[index], batch.x[index], exists)
-                out = out.index_put((index[exists],), states[exists].to(out.dtype))
+            groups.append((members, index.shape[1]))
+            states.append(self._attend(rows[index], raw[index], exists).flatten(0, 1))
+        out = torch.cat(states)[slot_of_rows(batch.ptr, groups, x.shape[0])]
         pooled: Tensor = self.readout(self.pool(self.norm(out), batch.ptr))
         return pooled
 
@@ -81,7 +83,7 @@ class ParticleCloudEncoder(Encoder[ParticleCloudConfig]):
         """All blocks on padded events [b, n, H]; biases are kept where they fit into one block of rows, else made per block."""
         pt, eta, phi, _ = x.unbind(-1)
         pt, n = pt.abs(), x.shape[1]
-        block = max(1, PAIRS // (x.shape[0] * n))
+        block = n if torch.compiler.is_compiling() else max(1, PAIRS // max(1, x.shape[0] * n))  # a traced graph has one block
 
         def bias(rows: slice) -> Tensor:
             delta_eta = eta[:, rows].unsqueeze(-1) - eta.unsqueeze(-2)

@@ -33,7 +33,7 @@ class BiasedAttentionBlock(nn.Module):
         q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [B, heads, n, H/heads]
         hidden_keys = ~exists[:, None, None, :]
         blocks = []
-        for low in range(0, x.shape[1], block):  # over blocks of rows, one in all but the largest sets
+        for low in (0,) if block >= x.shape[1] else range(0, x.shape[1], block):  # one block of rows in all but the largest sets
             rows = slice(low, low + block)
             pair = bias(rows).to(q.dtype).masked_fill(hidden_keys, -torch.inf)
             blocks.append(scaled_dot_product_attention(q[:, :, rows], k, v, attn_mask=pair))

@@ -65,9 +65,9 @@ class PatchNetwork(nn.Module):
     def forward(self, x: Tensor, measured: Tensor, mask: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         table, numbers = table_from_edges(edge_index, x.shape[-2], NEIGHBORS)
         geometry = edge_attr[:, : self.geometry_dim]
-        # A missing neighbor's geometry is never read; row 0 stands in, and a graph without edges has no row 0.
-        filler = geometry if len(geometry) else geometry.new_zeros(1, self.geometry_dim)
+        # Row 0 stands for the geometry of a missing neighbor, which is never read: also of a graph without edges.
+        rows = torch.nn.functional.pad(geometry, (0, 0, 1, 0))
         states: Tensor = self.embedding(x, measured)
         for conv in self.convs:
-            states = conv(states, table, filler[numbers.clamp(min=0)], mask)
+            states = conv(states, table, rows[numbers + 1], mask)
         return states

@@ -23,11 +23,9 @@ def table_from_edges(edge_index: Tensor, num_nodes: int, width: int) -> tuple[Te
     target = edge_index[1]
     ptr = ptr_from_sorted(target, num_nodes)
     slot = torch.arange(target.shape[0], device=target.device) - ptr[target]
-    sources = edge_index.new_full((num_nodes, width), -1)
-    numbers = edge_index.new_full((num_nodes, width), -1)
-    sources[target, slot] = edge_index[0]
-    numbers[target, slot] = torch.arange(target.shape[0], device=target.device)
-    return sources, numbers
+    none = edge_index.new_full((num_nodes, width), -1)
+    number = torch.arange(target.shape[0], device=target.device)
+    return none.index_put((target, slot), edge_index[0]), none.index_put((target, slot), number)
 
 
 def sort_by_target(edge_index: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
