@@ -17,8 +17,8 @@ from geoembed.graphs.symmetries import (
     Translation,
 )
 from geoembed.graphs.tensors import check_shapes, crystal_batch
-from geoembed.nn import CrystalGraphConv, RadialBasis, mlp, weighted_mean
-from geoembed.ops import ptr_from_sorted, scatter_sum
+from geoembed.nn import CrystalGraphStack, RadialBasis, mlp, weighted_mean
+from geoembed.ops import ptr_from_sorted, segment_sum
 from geoembed.schema import GraphBatch
 
 
@@ -54,18 +54,19 @@ class CrystalGraphEncoder(Encoder[CrystalGraphConfig]):
         self.atom_embed = nn.Embedding(MAX_Z, c.hidden_dim)
         self.basis = RadialBasis(0.0, c.cutoff, c.bond_features)
         self.edge_embed = nn.Linear(c.bond_features, c.hidden_dim)
-        self.convs = nn.ModuleList(CrystalGraphConv(c.hidden_dim, c.hidden_dim) for _ in range(c.layers))
+        self.convs = CrystalGraphStack(c.hidden_dim, c.layers)
         self.readout = mlp(c.hidden_dim, c.hidden_dim, c.embedding_dim)
 
     def embed(self, batch: GraphBatch) -> Tensor:
+        nodes = int(batch.num_nodes or 0)
         species = self.atom_embed(batch.token[:, 0] - 1) * batch.token_weight.to(self.dtype).unsqueeze(-1)
-        x = scatter_sum(species, batch.token_node, int(batch.num_nodes or 0))  # [N, H]
+        x = segment_sum(species, ptr_from_sorted(batch.token_node, nodes))  # [N, H]
         attr = batch.edge_attr.to(self.dtype)
-        edges = self.edge_embed(attr if attr.shape[1] == self.config.bond_features else self.basis(attr[:, :1]))
-        ptr = ptr_from_sorted(batch.edge_index[1], x.shape[0])
-        for conv in self.convs:
-            x = conv(x, batch.edge_index, edges, ptr)
-        pooled: Tensor = self.readout(weighted_mean(x, batch.ptr, batch.weight))
+        features = attr if attr.shape[1] == self.config.bond_features else self.basis(attr[:, :1])
+        x, u = self.convs(x, batch.edge_index, features, ptr_from_sorted(batch.edge_index[1], nodes), self.edge_embed)
+        # The last map of a node is linear: it waits for the mean. That of ones is 0 where there is nothing to average.
+        means = (weighted_mean(rows, batch.ptr, batch.weight) for rows in (x, u, x.new_ones(nodes, 1)))
+        pooled: Tensor = self.readout(self.convs.outer(*means))
         return pooled
 
     def from_tensors(self, *tensors: Tensor) -> GraphBatch:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from geoembed.nn.basis import StepBasis
 from geoembed.nn.gated_conv import CrystalGraphConv
+from geoembed.ops import gated_serves, plan_edges
 
 
 class ChainNetwork(nn.Module):
@@ -22,7 +24,9 @@ class ChainNetwork(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_dim) for _ in range(layers))
 
     def forward(self, x: Tensor, edge_index: Tensor, step: Tensor, ptr: Tensor) -> Tensor:
-        edges = self.edge_embed(self.basis(step))
+        features = self.basis(step)
+        fused = gated_serves(x, features.shape[1])
+        plan = plan_edges(edge_index, ptr, gradients=torch.is_grad_enabled(), unsafe=True) if fused else None
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = norm(conv(x, edge_index, edges, ptr))
+            x = norm(conv(x, edge_index, features, ptr, embed=self.edge_embed, plan=plan))
         return x
