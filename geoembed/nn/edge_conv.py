@@ -34,7 +34,7 @@ class EdgeConv(nn.Module):
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
         norm0, _, second, norm1, _, last = self.rest
         parts = (self.first, norm0, second, norm1, last, self.shortcut, self.norm)
-        return normed_edge_conv(x, table, NormedWeights(*((part.weight, part.bias) for part in parts)))
+        return normed_edge_conv(x, table, NormedWeights(*map(weight_and_bias, parts)))
 
 
 class FoldedEdgeConv(nn.Module):
@@ -49,7 +49,7 @@ class FoldedEdgeConv(nn.Module):
         self.shortcut = nn.Linear(inputs, outputs)
 
     def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        return folded_edge_conv(x, table, FoldedWeights(*((part.weight, part.bias) for part in (*self.maps, self.shortcut))))
+        return folded_edge_conv(x, table, FoldedWeights(*map(weight_and_bias, (*self.maps, self.shortcut))))
 
     @classmethod
     @torch.no_grad()
@@ -68,6 +68,14 @@ class FoldedEdgeConv(nn.Module):
             part.weight.copy_(weight)
             part.bias.copy_(bias)
         return layer.eval()
+
+
+def weight_and_bias(part: nn.Module) -> tuple[Tensor, Tensor]:
+    """Parameters of a linear map or a norm that has both."""
+    weight, bias = part.weight, part.bias
+    if not (isinstance(weight, Tensor) and isinstance(bias, Tensor)):
+        raise ConfigError(where=type(part).__name__, found="no weight or no bias", expected="both", remedy="Build the part with bias=True.")
+    return weight, bias
 
 
 def fold_batch_norm(linear: Map, norm: BatchNorm) -> tuple[Tensor, Tensor]:

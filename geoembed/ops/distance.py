@@ -1,6 +1,7 @@
 """Squared distances as sums of squared differences, periodic where asked; the one formula of every neighbor search.
 
-The x² − 2xy + y² form is not used: it loses the neighbors of points far from the origin.
+The x² − 2xy + y² form loses the neighbors of points far from the origin. It is used for features of float32 on a CPU alone: in
+float64, from the middle of a segment, where it is closer to the truth than differences in float32 (and ten times as fast for 100).
 """
 
 from __future__ import annotations
@@ -41,6 +42,22 @@ def pair_distance(a: Tensor, b: Tensor, period: tuple[float | None, ...] | None)
         square = _squared(difference, None if period is None else period[column])
         total = square if total is None else total.add_(square)
     return a.new_zeros(a.shape[0], a.shape[1], b.shape[1]) if total is None else total
+
+
+def centered(x: Tensor, exists: Tensor) -> Tensor:
+    """Points [b, n, P] in float64 as seen from the mean of those finite ones of each segment that exist [b, n]."""
+    wide = x.double()
+    real = wide.isfinite() & exists.unsqueeze(-1)
+    return wide - wide.where(real, 0.0).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+
+
+def product_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Squared distances of :func:`centered` points a [b, q, P], b [b, n, P] -> [b, q, n] float32; equal points have distance 0."""
+    square_a, square_b = a.square().sum(-1), b.square().sum(-1)
+    total = torch.baddbmm(square_b.unsqueeze(1), a, b.mT, alpha=-2).add_(square_a.unsqueeze(-1))
+    # Below what float32 tells apart at this distance from the middle, the rest is the rounding of the product
+    reach = square_b.where(square_b < torch.inf, 0.0).amax(1)[:, None, None]
+    return total.masked_fill_(total < 1e-14 * reach, 0.0).float()
 
 
 def _squared(difference: Tensor, period: float | None) -> Tensor:

@@ -97,7 +97,7 @@ def projection(first: Affine, shortcut: Affine) -> Affine:
 
 
 def _first_sum(projected: Tensor, table: Tensor, h: int) -> Tensor:
-    neighbors: Tensor = _Gather.apply(projected[..., h : 2 * h], table)
+    neighbors: Tensor = _Gather.apply(projected[..., h : 2 * h], table)  # type: ignore[no-untyped-call]
     return projected[..., :h].unsqueeze(-2) + neighbors
 
 
@@ -115,7 +115,7 @@ class _Gather(torch.autograd.Function):
         flat = table.clamp(min=0).flatten()
         ctx.save_for_backward(flat)
         ctx.rows = x.shape[-2]
-        return x.index_select(-2, flat).unflatten(-2, table.shape)
+        return x.index_select(-2, flat).view(*x.shape[:-2], *table.shape, x.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

@@ -120,7 +120,7 @@ def launch_folded(
     streams = 2 * _square(w1) > SHARED
     cut = tile or _tile(wide, streams, out.element_size())
     tiles = -(-len(out) * shape["SLOTS"] // cut.rows)
-    places = (out, *projected[:, : 3 * h].split(h, dim=1), projected.stride(0), table)
+    places = (out, *(projected[:, at : at + h] for at in (0, h, 2 * h)), projected.stride(0), table)
     if streams:
         first, second = TensorDescriptor.from_tensor(w1, [wide, narrow]), TensorDescriptor.from_tensor(w2, [narrow, wide])
         folded_mean_streamed[(tiles,)](*places, first, b1, second, b2, len(out), tiles, ROWS=cut.rows, DEPTH=narrow, COLUMNS=narrow,

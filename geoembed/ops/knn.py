@@ -1,9 +1,10 @@
 """k nearest neighbors inside the segments of a ragged point set, as a table [N, K]; distances in difference form.
 
 Self is excluded by index, never by distance, so coincident points stay neighbors. Ties go to the smaller index. Points of up to
-four columns are compared in float64, features of more in their own precision. Segments are searched densely, grouped by size;
-places on a GPU with Triton by a fused kernel, on a CPU segments of :data:`geoembed.ops.tree_search.LARGE` rows or more by a k-d
-tree, with the same result.
+four columns are compared in float64, features of more in their own precision, those of 16 bits as they are with sums in float32.
+Segments are searched densely, grouped by size; on a GPU with Triton by fused kernels, places with the same result, features up to
+the rounding that :mod:`geoembed.ops.fused_features_knn` states; on a CPU places in segments of
+:data:`geoembed.ops.tree_search.LARGE` rows or more by a k-d tree, with the same result.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoembed.ops.distance import block_pairs, folded, geometry, pair_distance
+from geoembed.ops.distance import block_pairs, centered, folded, geometry, pair_distance, product_distance
+from geoembed.ops.fused_features_knn import nearest_features, serves_features
 from geoembed.ops.fused_nearest import fill_table, serves
 from geoembed.ops.padding import padded_index, size_buckets
 from geoembed.ops.tree_search import has_tree, nearest
@@ -30,8 +32,12 @@ def knn(
     >>> knn(torch.tensor([[0.], [1.], [3.]]), torch.tensor([0, 3]), 2).tolist()
     [[1, 2], [0, 2], [1, 0]]
     """
-    table = torch.full((x.shape[0], k), -1, dtype=torch.int64, device=x.device)
     points = folded(geometry(x.detach()), period)
+    if serves_features(points, k, period):
+        found: Tensor = nearest_features(points, ptr, k)
+        return found
+    points = points.float() if points.dtype in (torch.float16, torch.bfloat16) else points  # differences are not rounded to 16 bits
+    table = torch.full((x.shape[0], k), -1, dtype=torch.int64, device=x.device)
     if serves(points, k):
         left = fill_table(table, points, ptr, period, largest)
         groups = [left] if len(left) else []
@@ -52,10 +58,13 @@ def _fill(table: Tensor, x: Tensor, index: Tensor, exists: Tensor, k: int, perio
     n = index.shape[1]
     block = max(1, block_pairs(x.device) // (index.shape[0] * n))
     candidates = x[index]  # [b, n, P]
-    select = _smallest_cpu if x.device.type == "cpu" else smallest
+    on_cpu = x.device.type == "cpu"
+    select = _smallest_cpu if on_cpu else smallest
+    features = on_cpu and x.dtype == torch.float32 and period is None
+    candidates = centered(candidates, exists) if features else candidates
     for low in range(0, n, block):
         queries = candidates[:, low : low + block]
-        distance = pair_distance(queries, candidates, period)  # [b, q, n]
+        distance = product_distance(queries, candidates) if features else pair_distance(queries, candidates, period)  # [b, q, n]
         itself = torch.arange(low, low + queries.shape[1], device=x.device).unsqueeze(-1) == torch.arange(n, device=x.device)
         distance = distance.masked_fill_(~exists.unsqueeze(1) | itself, torch.inf)
         slot = select(distance, min(k, n))

@@ -130,7 +130,7 @@ def test_the_kernel_is_left_where_gradients_are_wanted_and_for_shapes_it_has_no_
     assert not fused_edgeconv.serves(x, torch.zeros(N, 0, dtype=torch.int64), weights(64))
 
 
-@pytest.mark.parametrize("case", ["folded", "streamed", "normed", "checks"])
+@pytest.mark.parametrize("case", ["folded", "streamed", "normed", "features", "checks"])
 def test_a_kernel_gives_what_the_specification_gives(case):
     """In a process of its own: the interpreter is chosen when Triton is imported."""
     pytest.importorskip("triton", reason="Triton is not installed: its kernels are not compared")

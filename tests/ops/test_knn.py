@@ -130,3 +130,38 @@ def test_both_selections_are_a_stable_sort(n, k, values, seed, infinite):
     expected = torch.sort(distance, dim=-1, stable=True).indices[..., : min(k, n)]
     assert smallest(distance, min(k, n)).equal(expected)
     assert _smallest_cpu(distance, min(k, n)).equal(expected)
+
+
+def features(kind: str, n: int, columns: int, seed: int) -> Tensor:
+    """Features in float32: normal ones, whole numbers with ties, few distinct rows, or all far from the origin."""
+    g = torch.Generator().manual_seed(seed)
+    if kind == "whole":
+        return torch.randint(-2, 3, (n, columns), generator=g).float()
+    if kind == "coincident":
+        return torch.randn(4, columns, generator=g)[torch.randint(4, (n,), generator=g)]
+    return torch.randn(n, columns, generator=g) + (1e4 if kind == "far" else 0.0)
+
+
+@pytest.mark.parametrize("kind", ["normal", "whole", "coincident", "far"])
+@pytest.mark.parametrize("columns", [5, 64])
+def test_features_have_the_neighbors_of_exact_differences(kind, columns):
+    bounds = [0, 40, 40, 41, 43, 70]
+    x = features(kind, 70, columns, seed=columns)
+    assert knn(x, torch.tensor(bounds), 6).tolist() == brute(x, bounds, 6)
+
+
+def test_a_row_that_is_not_finite_is_nobodys_neighbor_and_disturbs_nobody():
+    x = features("normal", 30, 8, seed=0)
+    x[3], x[7, 2] = torch.nan, torch.inf
+    table = knn(x, torch.tensor([0, 30]), 29)
+    there = torch.tensor([i for i in range(30) if i not in (3, 7)])
+    left = knn(x[there], torch.tensor([0, 28]), 27)
+    assert torch.equal(table[there, :27], there[left])
+    assert (table[there, 27:] == -1).all()
+    assert (table[[3, 7]] == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_features_of_16_bits_are_compared_as_they_are_and_summed_in_float32(dtype):
+    x = (features("normal", 60, 40, seed=1) + 3).to(dtype)
+    assert torch.equal(knn(x, torch.tensor([0, 60]), 5), knn(x.double(), torch.tensor([0, 60]), 5))

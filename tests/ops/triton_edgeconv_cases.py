@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import torch
-from geoembed.ops import fused_edgeconv
+from geoembed.ops import fused_edgeconv, fused_features_knn
 from geoembed.ops.edgeconv import folded_mean, normed_mean
 from geoembed.ops.fused_edgeconv import Tile, _centered, folded_messages, launch_folded, normed_messages
+from geoembed.ops.fused_features_knn import nearest_features
 from torch import Tensor
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -70,10 +72,36 @@ def normed() -> None:
         assert not found[0].any()
 
 
+def sorted_neighbors(x: Tensor, ptr: Tensor, k: int) -> Tensor:
+    """All distances in float64, sorted stably, NaN and infinity left out."""
+    table = torch.full((len(x), k), -1)
+    for low, high in itertools.pairwise(ptr.tolist()):
+        distance = (x[low:high].double().unsqueeze(1) - x[low:high].double()).square().sum(-1).fill_diagonal_(torch.inf)
+        distance = distance.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        value, order = torch.sort(distance, dim=1, stable=True)
+        found = (order + low).where(value < torch.inf, -1)[:, :k]
+        table[low:high, : found.shape[1]] = found
+    return table
+
+
+def features() -> None:
+    """Ragged segments, more than a block of queries and of candidates, ties, coincident and far points, rows of NaN: sorted distances."""
+    ptr = torch.tensor([0, 0, 1, 3, 70, 0, 135]).cumsum(0)
+    whole = torch.randint(-2, 3, (int(ptr[-1]), 20), generator=GENERATOR).float()
+    whole[100:103] = whole[99]
+    far = normal(len(whole), 70) + 100
+    holes = normal(len(whole), 6)
+    holes[[2, 80]] = torch.nan
+    for x, k in ((whole, 5), (whole.half(), 16), (far, 3), (holes, 16)):
+        found, expected = nearest_features(x, ptr, k), sorted_neighbors(x, ptr, k)
+        assert torch.equal(found, expected), f"{int((found != expected).sum())} of {x.dtype} {tuple(x.shape)} differ"
+
+
 def checks() -> None:
     """What runs before a kernel is first used finds nothing."""
+    assert fused_features_knn.disagreement(torch.device("cpu")) == ""
     assert fused_edgeconv.disagreement(torch.device("cpu")) == ""
 
 
 if __name__ == "__main__":
-    {"folded": folded, "streamed": streamed, "normed": normed, "checks": checks}[sys.argv[1]]()
+    {"folded": folded, "streamed": streamed, "normed": normed, "features": features, "checks": checks}[sys.argv[1]]()
