@@ -57,8 +57,11 @@ def card_query(fields: Sequence[str]) -> dict[str, str]:
         return {}
     which = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
     chosen = [f"--id=GPU-{which}"] if which else []
-    done = subprocess.run([program, *chosen, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"], capture_output=True, text=True,
-                          check=False, timeout=30)
+    command = [program, *chosen, f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
     values = done.stdout.strip().splitlines()[:1]
     return dict(zip(fields, (value.strip() for value in values[0].split(",")), strict=False)) if done.returncode == 0 and values else {}
 

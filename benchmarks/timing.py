@@ -48,13 +48,20 @@ def in_turns(calls: Mapping[str, Call], rounds: int, device: str) -> dict[str, l
 def replayed(call: Call) -> Call:
     """The replay of a CUDA graph of a call; the graph is captured on a stream of its own after three calls there.
 
-    Raises ``RuntimeError`` where the call cannot be captured: one that reads a size back, for example.
+    Raises ``RuntimeError`` where the call waits for the card, as one that reads a size back: it is found out before the capture, as
+    one that breaks leaves random numbers and memory of the process unusable.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
+        call()
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(2):
+                call()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
