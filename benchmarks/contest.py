@@ -1,6 +1,7 @@
 """Ours beside its rivals in one process: each compiled within a limit, compared with float64, then timed in turns, bare and replayed.
 
-A rival that fails, or takes too long to compile, becomes a row that says so; the others go on.
+A rival that fails, or takes too long to compile, becomes a row that says so; the others go on. What one call leaves in the caches of
+the card, those of the others between two of its own push out.
 """
 
 from __future__ import annotations
