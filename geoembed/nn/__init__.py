@@ -2,6 +2,7 @@
 
 from geoembed.nn.attention import BiasedAttentionBlock
 from geoembed.nn.basis import PositionBasis, RadialBasis, StepBasis
+from geoembed.nn.cgconv import CGConv
 from geoembed.nn.chain_network import ChainNetwork
 from geoembed.nn.edge_conv import EdgeConv, FoldedEdgeConv
 from geoembed.nn.gated_conv import CrystalGraphConv
@@ -15,8 +16,8 @@ from geoembed.nn.patch_network import PatchEmbedding, PatchNetwork, TurnAveraged
 from geoembed.nn.pooling import AttentionPooling, weighted_mean
 
 __all__ = [
-    "AttentionPooling", "BiasedAttentionBlock", "ChainNetwork", "CrystalGraphConv", "CrystalGraphStack", "EdgeConv", "FoldedEdgeConv",
-    "InteractionNetwork", "JetFeatures",
+    "AttentionPooling", "BiasedAttentionBlock", "CGConv", "ChainNetwork", "CrystalGraphConv", "CrystalGraphStack", "EdgeConv",
+    "FoldedEdgeConv", "InteractionNetwork", "JetFeatures",
     "NeighborConv", "PatchEmbedding", "PatchNetwork", "PositionBasis", "RadialBasis", "Standardize", "StepBasis",
     "TurnAveragedEmbedding", "mlp",
     "safe_norm", "signed_log", "unit_length", "weighted_mean",

@@ -6,9 +6,11 @@ Torch is the specification; :mod:`geoembed.ops.backends` says what else may run 
 from geoembed.ops import scatter_backend as scatter_backend  # registers itself
 from geoembed.ops.angles import angle_between, angle_pairs, edge_vectors
 from geoembed.ops.cell_list import cell_list_neighbors
+from geoembed.ops.cgconv import GateWeights, cgconv
 from geoembed.ops.crystals import Crystals, Neighbors, complete_cell, one_crystal, sort_pairs, unwrap_pairs, wrap_sites
 from geoembed.ops.distance import squared_distance, wrap
 from geoembed.ops.edgeconv import FoldedWeights, NormedWeights
+from geoembed.ops.fused_cgconv import fused_cgconv
 from geoembed.ops.fused_edgeconv import folded_edge_conv, normed_edge_conv
 from geoembed.ops.fused_gated import serves as gated_serves
 from geoembed.ops.fused_gated import tiles_fit
@@ -42,6 +44,7 @@ __all__ = [
     "Crystals",
     "EdgePlan",
     "FoldedWeights",
+    "GateWeights",
     "LayerWeights",
     "Neighbors",
     "NormedWeights",
@@ -50,6 +53,7 @@ __all__ = [
     "angle_pairs",
     "batched_neighbors",
     "cell_list_neighbors",
+    "cgconv",
     "complete_cell",
     "components",
     "components_of_each",
@@ -57,6 +61,7 @@ __all__ = [
     "edges_from_table",
     "folded_edge_conv",
     "full_edges",
+    "fused_cgconv",
     "fused_periodic_neighbors",
     "gated_layers",
     "gated_serves",
