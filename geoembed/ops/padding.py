@@ -26,7 +26,7 @@ def padded_index(ptr: Tensor, members: Tensor | None = None) -> tuple[Tensor, Te
 def _largest(count: Tensor) -> int:
     if torch.compiler.is_compiling():
         n = int(count.max().clamp(min=1))  # a traced graph has a slot at least, so that nothing in it asks whether there is one
-        torch._check(n >= 1)
+        torch._check(n >= 1)  # type: ignore[no-untyped-call]
         return n
     return int(count.max()) if len(count) else 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from geoembed.ops.segment import segment_ids, segment_max, segment_sum
+from geoembed.ops.segment import segment_ids, segment_sum
 
 
 def segment_softmax(logits: Tensor, ptr: Tensor) -> Tensor:
@@ -18,7 +18,9 @@ def segment_softmax(logits: Tensor, ptr: Tensor) -> Tensor:
     """
     wide = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     ids = segment_ids(ptr, logits.shape[-2])
-    top = segment_max(wide.detach(), ptr)
+    fixed = wide.detach()
+    top = fixed.new_full((*fixed.shape[:-2], ptr.shape[0] - 1, fixed.shape[-1]), -torch.inf)
+    top = top.scatter_reduce(-2, ids.unsqueeze(-1).expand_as(fixed), fixed, "amax")
     top = top.where(torch.isfinite(top), 0.0)
     weights = (wide - top.index_select(-2, ids)).exp()
     total = segment_sum(weights, ptr)
