@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 import torch
 from geoembed.errors import ValueRangeError
-from geoembed.ops import GateWeights, cgconv, fused_segment, ptr_from_sorted, segment_mean, segment_sum
+from geoembed.ops import GateWeights, cgconv, cgconv_launch, fused_segment, ptr_from_sorted, segment_mean, segment_sum
 
 fused_cgconv = import_module("geoembed.ops.fused_cgconv")
 
@@ -104,8 +104,8 @@ def compared(nodes: int, edges: int, width: int, depth: int, dtype: torch.dtype,
 
 def messages() -> None:
     """Widths and depths with and without padding, ragged and empty, sums and means, any order of edges: values and gradients."""
-    compared(70, 200, 32, 9, torch.float32, 2e-6)
-    compared(20, 60, 48, 41, torch.float32, 2e-6, mean=False)  # two blocks of features, three of channels
+    compared(20, 70, 32, 9, torch.float32, 2e-6)
+    compared(9, 30, 48, 41, torch.float32, 2e-6, mean=False)  # two blocks of features, three of channels
     compared(9, 30, 16, 0, torch.float32, 2e-6, mean=False, bias=False)
     compared(9, 30, 16, 16, torch.float32, 2e-6, ordered=False, residual=False)
     compared(9, 30, 16, 17, torch.float32, 2e-3, exact=False, mean=False)
@@ -144,4 +144,5 @@ def calls() -> None:
 
 if __name__ == "__main__":
     fused_segment.PIECE, fused_segment._FAN = 8, 4  # long segments and a search of several steps, in few rows
+    cgconv_launch.TARGETS = 16
     {"sums": sums, "gradients": gradients, "rules": rules, "messages": messages, "calls": calls}[sys.argv[1]]()
