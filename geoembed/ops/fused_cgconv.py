@@ -89,7 +89,7 @@ _plans: WeakIdKeyDictionary = WeakIdKeyDictionary()
 def edges_of(edge_index: Tensor, nodes: int, ptr: Tensor | None, unsafe: bool = False) -> Edges:
     """The plan of edges, from those kept where the same tensors, unchanged since, had one."""
     if _traced(edge_index):
-        return plan_of(edge_index, nodes, ptr)
+        return plan_of(edge_index, nodes, ptr, gradients=torch.is_grad_enabled())
     kept: _Kept | None = _plans.get(edge_index)  # type: ignore[no-untyped-call]
     if kept is None or not kept.fits(nodes, edge_index, ptr):
         if not unsafe:
@@ -100,14 +100,14 @@ def edges_of(edge_index: Tensor, nodes: int, ptr: Tensor | None, unsafe: bool = 
     return kept.edges
 
 
-def plan_of(edge_index: Tensor, nodes: int, ptr: Tensor | None) -> Edges:
-    """The plan of edges [2, E], sorted by target first where no ``ptr`` says that they are."""
+def plan_of(edge_index: Tensor, nodes: int, ptr: Tensor | None, *, gradients: bool = True) -> Edges:
+    """The plan of edges [2, E], sorted by target first where no ``ptr`` says that they are; with ``gradients`` also by source."""
     number, edge_index = None, edge_index.long().clone() if edge_index.dtype == torch.int32 else edge_index  # a kept view would keep it
     if ptr is None:
         target, order = torch.sort(edge_index[1], stable=True)
         edge_index, number = torch.stack([edge_index[0].index_select(0, order), target]), order.to(torch.int32)
         ptr = ptr_from_sorted(target, nodes)
-    return Edges(plan_edges(edge_index, ptr, gradients=True, unsafe=True), number)
+    return Edges(plan_edges(edge_index, ptr, gradients=gradients, unsafe=True), number)
 
 
 def _traced(edge_index: Tensor) -> bool:
