@@ -34,14 +34,14 @@ def add_product(total, a, b, b_low, THREE: tl.constexpr, CHAIN: tl.constexpr):
             total = tl.dot(a - high, b, total, input_precision="tf32")
             total = tl.dot(high, b_low, total, input_precision="tf32")
             total = tl.dot(high, b, total, input_precision="tf32")
-        else:
-            total += tl.dot(a - high, b, input_precision="tf32")
-            total += tl.dot(high, b_low, input_precision="tf32")
-            total += tl.dot(high, b, input_precision="tf32")
+        else:  # a difference, since the compiler makes a chain of a sum
+            total -= tl.dot(high - a, b, input_precision="tf32")
+            total -= tl.dot(-high, b_low, input_precision="tf32")
+            total -= tl.dot(-high, b, input_precision="tf32")
     elif CHAIN:
         total = tl.dot(a, b, total, input_precision="tf32")
     else:
-        total += tl.dot(a, b, input_precision="tf32")
+        total -= tl.dot(-a, b, input_precision="tf32")
     return total
 
 

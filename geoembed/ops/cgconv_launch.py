@@ -15,7 +15,9 @@ TARGETS = 64
 CHANNELS = 32
 """Of a program: more do not fit in registers."""
 WARPS = {torch.float32: 8, torch.bfloat16: 4, torch.float16: 4}
-"""Of a program, by dtype; with four the products of a step are one chain."""
+"""Of a program, by dtype; with four the products of a step are one chain, with eight their columns are shared by two groups."""
+REGISTERS: int | None = None
+"""Of a thread, at most; None leaves that to the compiler."""
 _RUNS = 512
 """Programs that share a sum over all rows: a number of its own, so that every card adds in the same order."""
 _FAR = 2**31
@@ -47,9 +49,10 @@ class Shape(NamedTuple):
 
     def constants(self, x: Tensor) -> dict[str, Any]:
         """What kernels over tiles are compiled for."""
-        warps = WARPS[x.dtype]
+        warps, limit = WARPS[x.dtype], {} if REGISTERS is None else {"maxnreg": REGISTERS}
         return {"C": self.channels, "CHANNELS": self.block, "D": self.depth, "K1": self.first, "K2": self.second, "TARGETS": TARGETS,
-                "WIDE": self.wide, "FAST": x.is_cuda, "THREE": self.exact, "CHAIN": warps == 4, "num_warps": warps, "num_stages": 1}
+                "WIDE": self.wide, "FAST": x.is_cuda, "THREE": self.exact, "CHAIN": warps == 4,
+                "num_warps": warps, "num_stages": 1, **limit}
 
 
 class Packed(NamedTuple):
