@@ -39,8 +39,10 @@ def vector(at, column, H: tl.constexpr):
 def rectified_sum(a, b):
     """ReLU of a + b in their own type; of bfloat16 by one instruction a pair, which rounds once as the sum in float32 does."""
     if a.dtype == tl.bfloat16:
-        asm: tl.constexpr = "{ .reg .b32 one; mov.b32 one, 0x3F803F80; fma.rn.relu.bf16x2 $0, $1, one, $2; }"
-        return tl.inline_asm_elementwise(asm, "=r,r,r", [a, b], dtype=tl.bfloat16, is_pure=True, pack=2)
+        return tl.inline_asm_elementwise(
+            "{ .reg .b32 one; mov.b32 one, 0x3F803F80; fma.rn.relu.bf16x2 $0, $1, one, $2; }", "=r,r,r", [a, b], dtype=tl.bfloat16,
+            is_pure=True, pack=2,
+        )
     else:
         return tl.maximum(a + b, 0.0).to(a.dtype)
 
@@ -49,8 +51,7 @@ def rectified_sum(a, b):
 def rectified(z, dtype: tl.constexpr):
     """ReLU of float32 z in the type of the next product."""
     if dtype == tl.bfloat16:
-        asm: tl.constexpr = "cvt.rn.relu.bf16x2.f32 $0, $2, $1;"
-        return tl.inline_asm_elementwise(asm, "=r,r,r", [z], dtype=tl.bfloat16, is_pure=True, pack=2)
+        return tl.inline_asm_elementwise("cvt.rn.relu.bf16x2.f32 $0, $2, $1;", "=r,r,r", [z], dtype=tl.bfloat16, is_pure=True, pack=2)
     else:
         return tl.maximum(z, 0.0).to(dtype)
 
