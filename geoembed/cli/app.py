@@ -12,6 +12,7 @@ from geoembed.cli.build import build
 from geoembed.cli.demo import demo
 from geoembed.cli.doctor import doctor
 from geoembed.cli.embed import embed
+from geoembed.cli.export import export
 from geoembed.cli.index import index
 from geoembed.cli.inspect import inspect
 from geoembed.cli.merge import merge
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Scientific files to graphs, graphs to unit vectors, vectors to a table that can be searched.",
     epilog="Start with: geoembed demo",
 )
-for _verb in (demo, inspect, embed, search, index, build, merge, verify, bench, doctor):
+for _verb in (demo, inspect, embed, search, index, build, merge, verify, export, bench, doctor):
     app.command()(_verb)
 app.command("list")(names)
 

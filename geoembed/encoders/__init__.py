@@ -7,7 +7,7 @@ from geoembed.encoders.dna import DNABarcodeConfig, DNABarcodeEncoder
 from geoembed.encoders.galaxy import GalaxyConfig, GalaxyMorphologyEncoder
 from geoembed.encoders.jet import JetConfig, JetEncoder
 from geoembed.encoders.particle_cloud import ParticleCloudConfig, ParticleCloudEncoder
-from geoembed.encoders.pretrained import default_encoder, encoder_for, find_weights, load, weight_names
+from geoembed.encoders.pretrained import default_encoder, encoder_for, find_weights, load, named_encoder, weight_names
 from geoembed.encoders.satellite import SatelliteConfig, SatelliteImageEncoder
 from geoembed.encoders.species import SpeciesConfig, SpeciesImageEncoder
 from geoembed.encoders.spectrum import SpectrumConfig, SpectrumEncoder
@@ -19,5 +19,5 @@ __all__ = [
     "Encoder", "GalaxyConfig", "GalaxyMorphologyEncoder", "JetConfig", "JetEncoder", "ParticleCloudConfig", "ParticleCloudEncoder",
     "SatelliteConfig", "SatelliteImageEncoder", "SpeciesConfig", "SpeciesImageEncoder", "SpectrumConfig", "SpectrumEncoder",
     "TransientConfig", "TransientLightCurveEncoder", "WeatherConfig", "WeatherStateEncoder", "default_encoder", "encoder_for",
-    "find_weights", "load", "weight_names",
+    "find_weights", "load", "named_encoder", "weight_names",
 ]

@@ -82,6 +82,7 @@ class Encoder(nn.Module, Generic[C]):
         self.check(whole)
         return unit_length(self.embed(whole))
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it reads provenance and numbers, on which no compiled graph may depend
     def check(self, batch: GraphBatch) -> None:
         """Raise a typed error unless this encoder can read ``batch``."""
         if batch.kind != self.kind:

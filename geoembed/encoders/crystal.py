@@ -58,7 +58,7 @@ class CrystalGraphEncoder(Encoder[CrystalGraphConfig]):
         self.readout = mlp(c.hidden_dim, c.hidden_dim, c.embedding_dim)
 
     def embed(self, batch: GraphBatch) -> Tensor:
-        nodes = int(batch.num_nodes or 0)
+        nodes = batch.weight.shape[0]
         species = self.atom_embed(batch.token[:, 0] - 1) * batch.token_weight.to(self.dtype).unsqueeze(-1)
         x = segment_sum(species, ptr_from_sorted(batch.token_node, nodes))  # [N, H]
         attr = batch.edge_attr.to(self.dtype)

@@ -54,6 +54,29 @@ def load(name: str | Path) -> Encoder[Any]:
     return cast(Encoder[Any], encoder.load(folder))
 
 
+def named_encoder(name: str | Path) -> Encoder[Any]:
+    """A saved encoder by name or folder, or the registered one of that name with its defaults and random weights of seed 0.
+
+    Saved weights go before a registered name. :class:`UnknownNameError` lists both where it is neither.
+    """
+    registered = registry.names("geoembed.encoders")
+    if str(name) in registered and str(name) not in weight_names() and not (Path(name) / "config.json").is_file():
+        return _untrained(registry.load("geoembed.encoders", str(name)), None, 0)
+    try:
+        return load(name)
+    except UnknownNameError as error:
+        known = [*weight_names(), *registered]
+        nearest = get_close_matches(str(name), known, n=3, cutoff=0.3)
+        raise UnknownNameError(where="encoder", found=repr(str(name)), expected=f"a folder of saved weights, or one of: {', '.join(known)}",
+                               remedy=f"Nearest: {', '.join(nearest) or 'none'}; geoembed list shows all.") from error
+
+
+def _untrained(cls: type[Encoder[Any]], config: Any, seed: int) -> Encoder[Any]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return cls(config).eval()
+
+
 def encoder_for(graph: Graph) -> str:
     """Name of the encoder for a graph: by its modality, else the first of its kind; :class:`UnknownNameError` where none is."""
     classes: dict[str, type[Encoder[Any]]] = registry.load_all("geoembed.encoders")
@@ -76,12 +99,9 @@ def default_encoder(graphs: Sequence[Graph], name: str | None = None, seed: int 
     the encoder beside the vectors it makes. One thread computes them: sums of more depend on how many there are.
     """
     cls: type[Encoder[Any]] = registry.load("geoembed.encoders", name or encoder_for(graphs[0]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = cls(cls.config_for(graphs[0]))
+    encoder = _untrained(cls, cls.config_for(graphs[0]), seed)
     width = graphs[0].x.shape[-1] if "x" in graphs[0] else None
     alike = [graph for graph in graphs if "x" not in graph or graph.x.shape[-1] == width]
-    encoder.eval()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -16,11 +16,10 @@ from geoembed.schema import FIELDS, Graph, GraphBatch
 class FlatBatch:
     """What :meth:`Encoder.embed` reads of a flat batch: its fields as attributes, ``ptr`` and the sizes that follow from them."""
 
-    stacked = False
     ptr: Tensor
 
-    def __init__(self, nodes: int, fields: dict[str, Tensor]) -> None:
-        self.num_nodes = nodes
+    def __init__(self, nodes: int, stacked: bool, fields: dict[str, Tensor]) -> None:
+        self.num_nodes, self.stacked = nodes, stacked
         self.__dict__.update(fields)
 
     @property
@@ -37,7 +36,8 @@ class FlatBatch:
 class FlatEncoder(nn.Module):
     """The tensors of a flat batch that an encoder reads, by name, to unit vectors [B, D]; they are not checked.
 
-    Built for tracing: the encoder's own arithmetic, nothing of PyG. :func:`flat_inputs` gives the tensors of a batch.
+    Built for tracing: the encoder's own arithmetic, nothing of PyG. Stacked tensors are read as such. :func:`flat_inputs` gives
+    the tensors of a batch.
     """
 
     def __init__(self, encoder: Encoder[Any]) -> None:
@@ -61,8 +61,10 @@ class FlatEncoder(nn.Module):
             "edge_attr": edge_attr, "edge_shift": edge_shift, "angle_index": angle_index, "cell": cell, "pbc": pbc,
         }
         fields = {name: value for name, value in given.items() if value is not None}
-        rows = next(fields[name] for name in ("x", "pos", "mask", "weight", "token") if name in fields)
-        return unit_length(self.encoder.embed(cast(GraphBatch, FlatBatch(rows.shape[0], fields))))
+        name, rows = next((name, fields[name]) for name in ("x", "pos", "mask", "weight", "token") if name in fields)
+        stacked = rows.dim() > FIELDS[name].ndim
+        batch = FlatBatch(rows.shape[1] if stacked else rows.shape[0], stacked, fields)
+        return unit_length(self.encoder.embed(cast(GraphBatch, batch)))
 
 
 def input_names(encoder: Encoder[Any]) -> list[str]:
@@ -75,6 +77,11 @@ def flat_inputs(encoder: Encoder[Any], batch: GraphBatch | Graph) -> dict[str, T
 
     A stacked batch is made flat. Raises what the encoder raises for a batch that it cannot read.
     """
-    whole = (batch if isinstance(batch, GraphBatch) else GraphBatch.from_data_list([batch])).ragged()
+    return inputs_as_they_are(encoder, (batch if isinstance(batch, GraphBatch) else GraphBatch.from_data_list([batch])).ragged())
+
+
+def inputs_as_they_are(encoder: Encoder[Any], batch: GraphBatch | Graph) -> dict[str, Tensor]:
+    """:func:`flat_inputs` of a flat batch; of a stacked one, its tensors on the shared topology."""
+    whole = batch if isinstance(batch, GraphBatch) else GraphBatch.from_data_list([batch])
     encoder.check(whole)
     return {name: whole[name] for name in input_names(encoder)}

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geoembed.ops.dense_nearest import traced_knn
 from geoembed.ops.distance import block_pairs, centered, folded, geometry, pair_distance, product_distance
 from geoembed.ops.fused_features_knn import nearest_features, serves_features
 from geoembed.ops.fused_nearest import fill_table, serves
@@ -32,6 +33,8 @@ def knn(
     >>> knn(torch.tensor([[0.], [1.], [3.]]), torch.tensor([0, 3]), 2).tolist()
     [[1, 2], [0, 2], [1, 0]]
     """
+    if torch.compiler.is_compiling():
+        return traced_knn(x, ptr, k, period, largest)
     points = folded(geometry(x.detach()), period)
     if serves_features(points, k, period):
         found: Tensor = nearest_features(points, ptr, k)
