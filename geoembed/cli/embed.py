@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from geoembed.cli.options import AsJson, Cluster, Columns, Memory, Seconds, Workers
+from geoembed.cli.options import AsJson, Cluster, Columns, Memory, Precision, PrecisionName, Seconds, Workers
 
 
 def embed(
@@ -16,6 +16,7 @@ def embed(
     weights: Annotated[str | None, typer.Option(help="Name or folder of saved weights; without, weights are random.")] = None,
     workers: Workers = 1,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; by default a GPU where there is one.")] = None,
+    precision: Precision = PrecisionName.fp32,
     seconds: Seconds = 300.0,
     memory: Memory = 4.0,
     columns: Columns = None,
@@ -26,7 +27,9 @@ def embed(
 
     Example: geoembed embed crystals/ events.root -o table --workers 2
 
-    On several GPUs: torchrun --nproc-per-node 4 -m geoembed embed graphs -o table
+    On a GPU: geoembed embed graphs -o table --device cuda --precision bf16
+
+    On several: torchrun --nproc-per-node 4 -m geoembed embed graphs -o table
     """
     if cluster is None:
         from geoembed.cli.warm import warm_up
@@ -41,11 +44,12 @@ def embed(
     quiet_libraries()
     limits = Limits(seconds=seconds, memory_gib=memory)
     if ranks is not None and ranks.rank > 0:  # rank 0 speaks for all
-        run(files, encoder, weights, out, workers=workers, limits=limits, device=device, columns=columns, ranks=ranks)
+        run(files, encoder, weights, out, workers=workers, limits=limits, device=device, columns=columns, ranks=ranks,
+            precision=precision.value)
         raise typer.Exit(0)
     with parsing(workers, cluster, memory) as executor, progress_bar("embedding") as progress:
         report = run(files, encoder, weights, out, workers=workers, limits=limits, progress=progress, device=device, columns=columns,
-                     executor=executor, ranks=ranks)
+                     executor=executor, ranks=ranks, precision=precision.value)
     if any("random" in state for state in report.encoders.values()):
         console(stderr=True).print("Weights are random: distances show structure, not learned meaning. Give trained ones with --weights.")
     raise typer.Exit(finish(report, out, as_json))

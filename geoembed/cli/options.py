@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -14,5 +15,18 @@ Columns = Annotated[
 ]
 Cluster = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler whose workers parse, tcp://HOST:8786; they must share files with us.")
+]
+
+
+class PrecisionName(StrEnum):
+    """The precisions of :mod:`geoembed.pipeline.precision`, which is not imported to print help."""
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
+Precision = Annotated[
+    PrecisionName, typer.Option(help="Of the encoder's arithmetic: fp32 as it is; tf32 rounds products (GPU); bf16 rounds its weights too.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Only a JSON document on stdout.")]

@@ -46,7 +46,7 @@ class Plan:
     def of(cls, chunks: Sequence[tuple[Place, ChunkEntry]], home: Path, chooser: Chooser) -> Self:
         """The plan for some chunks, and an encoder for every sort of graphs in them."""
         failed = prepare(chooser, ((folder_of(home, place), entry) for place, entry in chunks))
-        return cls(list(chunks), list(blocks_of([entry for _, entry in chunks], chooser.asked)), failed)
+        return cls(list(chunks), list(blocks_of([entry for _, entry in chunks], chooser.suffix)), failed)
 
     def piece(self, number: int, first: int, last: int) -> ChunkEntry:
         """Some shards of a chunk as a chunk of its own."""
@@ -70,7 +70,7 @@ class Plan:
 
     def finished(self, block: Block, home: Path) -> bool:
         """Whether a block has all its rows."""
-        keys = {key.partition(":")[0] for key in VectorTable(home / "blocks" / block.name).chunks}
+        keys = {key.partition(":")[0].partition("@")[0] for key in VectorTable(home / "blocks" / block.name).chunks}
         return all(self.piece(*piece).key in keys for piece in block.pieces)
 
     def keep(self, home: Path) -> None:
@@ -94,7 +94,7 @@ class Plan:
         )
 
 
-def blocks_of(entries: Sequence[ChunkEntry], asked: str) -> Iterator[Block]:
+def blocks_of(entries: Sequence[ChunkEntry], suffix: str) -> Iterator[Block]:
     """All shards in order, cut into blocks; where they end depends on no number of processes."""
     pieces: list[tuple[int, int, int]] = []
     graphs = nodes = 0
@@ -107,16 +107,16 @@ def blocks_of(entries: Sequence[ChunkEntry], asked: str) -> Iterator[Block]:
                 pieces.append((number, first, last))
                 first = last
             if full:
-                yield _block(pieces, entries, asked)
+                yield _block(pieces, entries, suffix)
                 pieces, graphs, nodes = [], 0, 0
     if pieces:
-        yield _block(pieces, entries, asked)
+        yield _block(pieces, entries, suffix)
 
 
-def _block(pieces: list[tuple[int, int, int]], entries: Sequence[ChunkEntry], asked: str) -> Block:
+def _block(pieces: list[tuple[int, int, int]], entries: Sequence[ChunkEntry], suffix: str) -> Block:
     files = [dict(shard.files) for number, first, last in pieces for shard in entries[number].shards[first:last]]
     keys = [[entries[number].key, first, last] for number, first, last in pieces]
-    return Block(hashlib.sha256(json.dumps([asked, keys, files], sort_keys=True).encode()).hexdigest()[:20], pieces)
+    return Block(hashlib.sha256(json.dumps([suffix, keys, files], sort_keys=True).encode()).hexdigest()[:20], pieces)
 
 
 def folder_of(home: Path, place: Place) -> Path:
@@ -154,9 +154,9 @@ def prepare(chooser: Chooser, chunks: Iterable[tuple[Path, ChunkEntry]]) -> dict
                     waiting.setdefault(fits, []).append(shard)
         built, nodes = built + entry.built, nodes + sum(shard.nodes for shard in entry.shards)
         for fits in list(waiting):
-            if built >= COMMIT_ROWS or not chooser.needs_samples(fits) or sum(map(len, waiting[fits])) >= SAMPLES:
+            if built >= COMMIT_ROWS * chooser.pace or not chooser.needs_samples(fits) or sum(map(len, waiting[fits])) >= SAMPLES:
                 choose(fits)
-        if built >= COMMIT_ROWS or (nodes >= COMMIT_NODES and not waiting):  # here one process commits
+        if built >= COMMIT_ROWS * chooser.pace or (nodes >= COMMIT_NODES * chooser.pace and not waiting):  # here one process commits
             built = nodes = 0
     for fits in list(waiting):
         choose(fits)
@@ -166,8 +166,8 @@ def prepare(chooser: Chooser, chunks: Iterable[tuple[Path, ChunkEntry]]) -> dict
 class Merge:
     """Moves the rows of blocks into the table, in order; a commit never leaves a chunk half there."""
 
-    def __init__(self, table: VectorTable, asked: str) -> None:
-        self.table, self.asked = table, asked
+    def __init__(self, table: VectorTable, suffix: str) -> None:
+        self.table, self.suffix = table, suffix
         self._rows: dict[int, ChunkRows] = {}
         self._lost: dict[int, list[Refused]] = {}
 
@@ -197,7 +197,7 @@ class Merge:
             self.table.append_part(folder, part)
         refused = made.refused_by_chunk()
         for piece in block.pieces:
-            rows = made.chunks[f"{plan.piece(*piece).key}:{self.asked}"]
+            rows = made.chunks[f"{plan.piece(*piece).key}{self.suffix}"]
             before = self._rows.get(piece[0])
             self._rows[piece[0]] = rows if before is None else replace(
                 rows, encoders=list(dict.fromkeys([*before.encoders, *rows.encoders])),
@@ -209,7 +209,7 @@ class Merge:
         done = []
         for number in range(first, last):
             entry = plan.chunks[number][1]
-            key = f"{entry.key}:{self.asked}"
+            key = f"{entry.key}{self.suffix}"
             nothing = ChunkRows(key=key, sources=[], encoders=[], records_in=0, embedded=0, repeat=entry.repeat)
             done.append(replace(self._rows.pop(number, nothing), key=key, sources=entry.sources))
             lost = self._lost.pop(number, [])

@@ -17,7 +17,9 @@ import torch
 from geoembed import registry
 from geoembed.encoders import Encoder, default_encoder, load
 from geoembed.errors import ConfigError, GeoembedError, SchemaError, UnknownNameError
+from geoembed.pipeline.budgets import budget_for
 from geoembed.pipeline.encode import Encoding
+from geoembed.pipeline.precision import checked, mark
 from geoembed.schema import Graph
 from geoembed.store import Budget, Shard, VectorTable
 from geoembed.store.atomic import WRITING, replace_with
@@ -26,7 +28,6 @@ from geoembed.store.weights import weights_id
 log = logging.getLogger("geoembed")
 SAMPLES = 64
 _FITS = "fits.json"
-_ON_CPU = Budget(2048, 32_768, 256)  # activations stay in the cache: twice as fast as batches of 10,000 nodes
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,12 @@ class Chooser:
         weights: name or folder of saved weights, or None.
         device: where it runs; None for a GPU where there is one.
         budget: of a batch; None for one that suits the device.
+        precision: of the arithmetic, see :data:`geoembed.pipeline.precision.Precision`.
     """
 
     def __init__(
         self, table: VectorTable, encoder: Encoder[Any] | str | None, weights: str | Path | None, device: str | None,
-        budget: Budget | None,
+        budget: Budget | None, precision: str = "fp32",
     ) -> None:
         if encoder is not None and weights is not None and not isinstance(encoder, str):
             raise ConfigError(where="embed", found="an encoder and weights", expected="one of them", remedy="Load the weights first.")
@@ -91,13 +93,28 @@ class Chooser:
                               remedy="Leave the encoder out: the weights know theirs.")
         if encoder is not None and not isinstance(encoder, str) and device is None:
             self.device = next((p.device for p in encoder.parameters()), self.device)
-        self.budget = budget or (_ON_CPU if self.device.type == "cpu" else Budget())
+        self._budget, self.precision = budget, checked(precision, self.device)
         self._identity = self._keep(self._given, self._given.name) if self._given is not None else None
 
     @property
     def asked(self) -> str:
         """Which encoder was asked for, in a word: the hash of given weights, a name, or nothing."""
         return self._identity[1] if self._identity is not None else self._name or ""
+
+    @property
+    def pace(self) -> int:
+        """How many times as much may wait for a commit as on a CPU: a GPU makes as many vectors in less time than a commit takes."""
+        return 1 if self.device.type == "cpu" else 8
+
+    @property
+    def suffix(self) -> str:
+        """What the name of a chunk of inputs has at its end in a table: in which precision and by which encoder its rows are made."""
+        return f"{mark(self.precision)}:{self.asked}"
+
+    def batch(self, fits: Fits) -> Budget:
+        """What a batch of graphs of one sort may hold now."""
+        key = self.key(fits)
+        return self.chosen[key].encoding.budget if key in self.chosen else budget_for(self.device, self._budget).budget
 
     def key(self, fits: Fits) -> Fits:
         """Graphs that share an encoder share this key: all of them where an encoder was given."""
@@ -130,9 +147,12 @@ class Chooser:
                 name, weights = self._keep(encoder, None)
             if not encoder.trained:
                 log.warning("%s: random weights. Vectors compare with each other, but nothing was learned.", name)
-            self.chosen[key] = Chosen(name, weights, Encoding(encoder, self.device, self.budget))
+            self.chosen[key] = Chosen(name, weights, self._at_work(encoder))
         _note_fits(self.table.encoder_folder(self.chosen[key].name), fits)
         return self.chosen[key]
+
+    def _at_work(self, encoder: Encoder[Any]) -> Encoding:
+        return Encoding(encoder, self.device, budget_for(self.device, self._budget), self.precision)
 
     def _kept(self, fits: Fits) -> str | None:
         """The encoder in the table for exactly such graphs, of the class that was asked for."""

@@ -22,7 +22,9 @@ from geoembed.ops import backends
 from geoembed.pipeline.build import built_chunks, settled
 from geoembed.pipeline.choose import Chooser
 from geoembed.pipeline.chunks import Chunk, chunks_of
+from geoembed.pipeline.flow import Flow
 from geoembed.pipeline.inputs import Inputs, expand
+from geoembed.pipeline.precision import warn_of_others
 from geoembed.pipeline.ranks import RANKS, Ranks, embed_by_rank, refuse_cluster
 from geoembed.pipeline.report import Limits, Progress, Report, quarantined
 from geoembed.pipeline.run import Run
@@ -39,7 +41,7 @@ def embed(
     files: str | Path | Sequence[str | Path], encoder: Encoder[Any] | str | None = None, weights: str | Path | None = None,
     out: str | Path = "table", *, workers: int = 1, limits: Limits | None = None, progress: Progress | None = None,
     device: str | None = None, budget: Budget | None = None, executor: Executor | None = None,
-    columns: ColumnMap | str | Path | None = None, ranks: Ranks | None = None,
+    columns: ColumnMap | str | Path | None = None, ranks: Ranks | None = None, precision: str = "fp32",
 ) -> Report:
     """Files, folders, URLs or graph stores -> rows of the vector table ``out``; what is broken is quarantined and listed.
 
@@ -53,10 +55,12 @@ def embed(
         limits: what one file may cost.
         progress: called after each chunk.
         device: where the encoder runs; None for a GPU where there is one.
-        budget: nodes, edges and graphs of a batch; None for one that suits the device.
+        budget: nodes, edges and graphs of a batch; None for one that suits the device (on a GPU, the fastest that is found).
         executor: spreads the parsing, as in :func:`build`; the encoder runs here.
         columns: what the columns of tables of particles mean, as in :func:`build`.
         ranks: which of several processes this is, see :mod:`geoembed.pipeline.ranks`; all of them make the same call.
+        precision: ``fp32``, ``tf32`` or ``bf16``, see :data:`geoembed.pipeline.precision.Precision`. The table keeps which rows were
+            made in which; the same inputs in another precision replace theirs.
     """
     started, meaning = time.perf_counter(), column_map(columns)
     limits = limits or Limits()
@@ -64,7 +68,7 @@ def embed(
     if ranks is not None:
         refuse_cluster(ranks, executor)
         return embed_by_rank(
-            ranks, given, out, lambda table: Chooser(table, encoder, weights, ranks.device(device), budget),
+            ranks, given, out, lambda table: Chooser(table, encoder, weights, ranks.device(device), budget, precision),
             lambda chunks, folder, finished: built_chunks(chunks, folder, finished, limits, workers, executor),
             limits=limits, columns=meaning, progress=progress,
         )
@@ -77,15 +81,17 @@ def embed(
         table.flush()
         scratch = Path(tempfile.mkdtemp(prefix=f"{WRITING}graphs-", dir=folder))
         try:
-            run = Run(table, Chooser(table, encoder, weights, device, budget))
+            chooser = Chooser(table, encoder, weights, device, budget, precision)
+            warn_of_others(table, chooser.precision)
 
             def done(key: str) -> ChunkRows | None:
-                rows = table.chunks.get(run.key(key))
+                rows = table.chunks.get(f"{key}{chooser.suffix}")
                 return rows if rows is not None and settled(rows.repeat, limits) else None
 
             units = [unit for store in stores for unit in _stored(store, done)]
             total = len(inputs.sources) + sum(len(unit.entry.sources) for unit in units)
-            with _threads(workers if inputs.sources and executor is None else 0):
+            with _threads(workers if inputs.sources and executor is None else 0), Flow() as flow:
+                run = Run(table, chooser, flow)
                 for unit in chain(units, _parsed(list(chunks_of(inputs.sources, meaning)), scratch, done, limits, workers, executor)):
                     run.add(unit.entry, unit.folder, unit.rows, unit.temporary)
                     if progress is not None:
@@ -98,8 +104,8 @@ def embed(
     return Report(
         verb="embedded", records_in=run.records_in, done=run.embedded, quarantined=quarantined(run.refused),
         seconds=time.perf_counter() - started, resumed=run.resumed, ignored=dict(inputs.ignored),
-        encoders={choice.name: choice.state for choice in run.chooser.chosen.values()},
-        backends={"device": str(run.chooser.device), "segment": backends.active()},
+        encoders={choice.name: choice.state for choice in chooser.chosen.values()},
+        backends={"device": str(chooser.device), "precision": chooser.precision, "segment": backends.active()},
     )
 
 

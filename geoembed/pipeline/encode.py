@@ -1,22 +1,30 @@
-"""Pieces of shards to vectors: a batch that fails is halved until the graph that is to blame stands alone."""
+"""Pieces of shards to vectors: read beside the encoder, fetched when they are there; a batch that fails is halved until the graph that
+is to blame stands alone."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geoembed.encoders import Encoder
 from geoembed.errors import GeoembedError, StoreError
+from geoembed.nn import unit_length
+from geoembed.pipeline.budgets import FixedBudget
+from geoembed.pipeline.precision import Precision, placed, products
 from geoembed.schema import Provenance
 from geoembed.store import Budget, Refused, Shard
-from geoembed.store.flat import gather
-from geoembed.store.pieces import Piece, close_finished, plan
+from geoembed.store.flat import FlatGraphs
+from geoembed.store.pieces import Piece, plan
+from geoembed.store.transfer import Bus, Sent
 
 log = logging.getLogger("geoembed")
 # What an encoder may raise over one graph: its own typed errors, and those of torch and Python beneath it.
@@ -26,58 +34,174 @@ _FAULTS = (GeoembedError, RuntimeError, ValueError, TypeError, IndexError, KeyEr
 
 @dataclass(frozen=True)
 class Encoded:
-    """Vectors [n, D] of graphs of one shard, in order; or, where there is a fault, the one graph that has none."""
+    """Vectors [n, D] of the graphs of a piece, in order; or, where there is a fault, the one graph that has none."""
 
-    shard: Shard
-    provenance: Sequence[Provenance]
+    piece: Piece
     vectors: NDArray[np.float32]
-    fault: Refused | None = None
+    fault: Exception | None = None
+
+    @property
+    def provenance(self) -> list[Provenance]:
+        """One a graph, read when it is asked for."""
+        return self.piece.shard.provenance(self.piece.low, self.piece.high)
+
+
+@dataclass
+class Batch:
+    """Graphs on their way to vectors: pieces of shards, planned within a budget; then what was sent; then the vectors, when ``done``."""
+
+    pieces: Sequence[Piece]
+    budget: Budget
+    sent: Sent | None = None
+    vectors: Tensor | None = None
+    marks: tuple[torch.cuda.Event | None, torch.cuda.Event | None] = (None, None)
+    fault: Exception | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
 
 
 class Encoding:
-    """An encoder at work on a device, within a budget that halves when memory runs out."""
+    """An encoder at work on a device in a precision, within a budget that halves when memory runs out.
 
-    def __init__(self, encoder: Encoder[Any], device: torch.device, budget: Budget) -> None:
-        self.encoder, self.device, self.budget = encoder.to(device), device, budget
+    A batch goes through :meth:`read`, which may run in a thread beside, :meth:`launch` and :meth:`fetch`. What fails on the way is
+    kept with the batch until it is fetched, so that vectors come in the order of the graphs.
+    """
 
-    def run(self, shards: Sequence[Shard]) -> Iterator[Encoded]:
-        """Every graph of some shards, encoded or refused, piece by piece; shards of one signature are batched together."""
+    def __init__(
+        self, encoder: Encoder[Any], device: torch.device, budget: Budget | FixedBudget, precision: Precision = "fp32"
+    ) -> None:
+        self.encoder, self.device, self.precision = placed(encoder, device, precision), device, precision
+        self._budgets = FixedBudget(budget) if isinstance(budget, Budget) else budget
+        self._bus = Bus(device)
+        self._reading = Lock()  # a shard has one place for what it read last
+        self._before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+    @property
+    def budget(self) -> Budget:
+        """What a batch may hold now."""
+        return self._budgets.budget
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Within, the encoder is in evaluation mode."""
         training = self.encoder.training
         self.encoder.eval()
         try:
-            for pieces in plan(shards, self.budget):
-                yield from self._encode(pieces)
-                close_finished(pieces)
+            yield
         finally:
             self.encoder.train(training)
 
-    def _encode(self, pieces: Sequence[Piece]) -> Iterator[Encoded]:
-        batch = gather(pieces, edges=bool(EDGES & self.encoder.needs))  # outside the try: a damaged store is no fault of a graph
-        provenance = batch.provenances
-        fault: Exception
+    def plan(self, shards: Sequence[Shard]) -> Iterator[Batch]:
+        """Batches of every graph of some shards; shards of one signature are batched together."""
+        return (Batch(pieces, self.budget) for pieces in plan(shards, lambda: self.budget))
+
+    def read(self, batch: Batch) -> Batch:
+        """The same with its graphs on the device, or on their way there, and checked."""
         try:
-            with torch.inference_mode():
-                vectors = self.encoder(batch.to(self.device)).float().cpu().numpy()
+            with self._reading:
+                flat = FlatGraphs.of(batch.pieces, edges=bool(EDGES & self.encoder.needs), pinned=self._bus.pins)
+                (batch.sent,) = self._bus.send(flat)
+        except Exception as error:
+            if not _out_of_memory(error):  # a damaged store is no fault of a graph
+                raise
+            batch.fault = _bare(error)
+            return batch
+        try:
+            self._bus.check(batch.sent, self.encoder.check)
         except StoreError:
             raise
         except _FAULTS as error:
-            fault = error
-        else:
-            start = 0
-            for piece in pieces:
-                stop = start + len(piece)
-                yield Encoded(piece.shard, provenance[start:stop], vectors[start:stop])
-                start = stop
+            batch.fault = _bare(error)
+        return batch
+
+    def launch(self, batch: Batch) -> Batch:
+        """The same with its vectors, on a CPU; a GPU is told to make them and to send them back, and nobody waits."""
+        sent, batch.sent = batch.sent, None
+        if batch.fault is not None or sent is None:
+            return batch
+        try:
+            with torch.inference_mode(), products(self.precision, self.device):
+                self._embed(batch, sent)
+        except StoreError:
+            raise
+        except _FAULTS as error:
+            batch.fault = _bare(error)
+        return batch
+
+    def _embed(self, batch: Batch, sent: Sent) -> None:
+        graphs, start = sent.received(), _mark(self.device)
+        vectors = unit_length(self.encoder.embed(graphs)).float()  # forward without its check, which was made beside
+        if start is None:
+            batch.vectors = vectors.cpu()
             return
-        del batch
-        if _out_of_memory(fault) and len(provenance) > 1:
-            self.budget = self.budget.halved()
-            log.warning("out of memory with %d graphs: batches are halved to %s", len(provenance), self.budget)
-        if len(provenance) == 1:
-            yield Encoded(pieces[0].shard, provenance, np.empty((0, 0), np.float32), _refused(provenance[0], fault, self.encoder))
+        batch.vectors = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True).copy_(vectors, non_blocking=True)
+        batch.marks = start, _mark(self.device)
+
+    def fetch(self, batch: Batch) -> Iterator[Encoded]:
+        """The vectors of a batch, piece by piece, when they are there; of one that failed those of its halves, or its fault."""
+        if batch.fault is None:
+            try:
+                if batch.marks[1] is not None:
+                    batch.marks[1].synchronize()
+            except _FAULTS as error:
+                batch.fault = _bare(error)
+        if batch.fault is not None or batch.vectors is None:
+            yield from self._in_halves(batch)
             return
-        for half in _halves(pieces):
-            yield from self._encode(half)
+        self._note(batch)
+        vectors, start = batch.vectors.numpy(), 0
+        for piece in batch.pieces:
+            yield Encoded(piece, vectors[start : start + len(piece)])
+            start += len(piece)
+
+    def _in_halves(self, batch: Batch) -> Iterator[Encoded]:
+        fault = batch.fault or RuntimeError("a batch was fetched that was not launched")
+        if _out_of_memory(fault) and len(batch) > 1:
+            self._budgets.shrink(batch.budget.halved())
+            log.warning("out of memory with %d graphs: batches are halved to %s", len(batch), self.budget)
+        if len(batch) == 1:
+            yield Encoded(batch.pieces[0], np.empty((0, 0), np.float32), fault)
+            return
+        for half in _halves(batch.pieces):
+            yield from self.fetch(self.launch(self.read(Batch(half, batch.budget.halved()))))
+
+    def _note(self, batch: Batch) -> None:
+        """Tell the budget how fast the batch was, while it wants to know."""
+        start, end = batch.marks
+        if start is None or end is None or not self._budgets.measures:
+            return
+        seconds = start.elapsed_time(end) / 1e3
+        nodes, edges = (sum(piece.rows(level) for piece in batch.pieces) for level in ("node", "edge"))
+        full = max(nodes / batch.budget.nodes, edges / batch.budget.edges, len(batch) / batch.budget.graphs)
+        peak = torch.cuda.max_memory_allocated(self.device) - self._before
+        self._budgets.seen(batch.budget, full, nodes + edges, seconds, peak)
+
+
+def refused(part: Encoded, encoder: Encoder[Any]) -> Refused:
+    """What is listed of a graph that has no vector."""
+    (origin,), error = part.provenance, part.fault
+    where = f"{origin.source} [{origin.record}]" if origin.record else origin.source
+    if isinstance(error, GeoembedError):
+        reason = f"{where}: {error}"
+    else:
+        found = f"{type(error).__name__}: {error} in {encoder.name}"
+        reason = f"{where}: found {found}; expected a vector. Look at the graph with 'geoembed inspect'."
+    return Refused(origin.source, origin.record, "embed", reason, type(error).__name__)
+
+
+def _mark(device: torch.device) -> torch.cuda.Event | None:
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+def _bare(error: Exception) -> Exception:
+    """The error without the frames that raised it: their tensors would stay, and memory ran out perhaps because of them."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
 
 
 def _halves(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
@@ -94,14 +218,4 @@ def _halves(pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error)
-
-
-def _refused(origin: Provenance, error: Exception, encoder: Encoder[Any]) -> Refused:
-    where = f"{origin.source} [{origin.record}]" if origin.record else origin.source
-    if isinstance(error, GeoembedError):
-        reason = f"{where}: {error}"
-    else:
-        found = f"{type(error).__name__}: {error} in {encoder.name}"
-        reason = f"{where}: found {found}; expected a vector. Look at the graph with 'geoembed inspect'."
-    return Refused(origin.source, origin.record, "embed", reason, type(error).__name__)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "allocate memory" in str(error) or "out of memory" in str(error)

@@ -33,7 +33,9 @@ from geoembed.pipeline.blocks import Block, Merge, Place, Plan, folder_of
 from geoembed.pipeline.build import settled
 from geoembed.pipeline.choose import Chooser
 from geoembed.pipeline.chunks import Chunk, chunks_of
+from geoembed.pipeline.flow import Flow
 from geoembed.pipeline.inputs import Inputs, expand
+from geoembed.pipeline.precision import warn_of_others
 from geoembed.pipeline.report import Limits, Progress, Report, quarantined
 from geoembed.pipeline.run import Run
 from geoembed.store import ChunkEntry, VectorTable, is_store, open_store
@@ -140,7 +142,8 @@ def _lead(
     home = folder / RANKS
     home.mkdir(exist_ok=True)
     chooser = make(table)
-    todo = _Todo.of(given, columns, table, chooser.asked, limits)
+    warn_of_others(table, chooser.precision)
+    todo = _Todo.of(given, columns, table, chooser.suffix, limits)
     replace_with(home / "parse.json", sealed({"format": 1, "chunks": [[chunk.key, list(chunk.sources)] for chunk in todo.parse]}))
     meet()
     worker = _Worker(ranks, home, parse, limits, columns)
@@ -154,7 +157,7 @@ def _lead(
     chooser.settle(plan.failed)
     worker.embed(chooser, progress)
     meet()
-    Merge(table, chooser.asked).all(plan, home)
+    Merge(table, chooser.suffix).all(plan, home)
     table.close()
     shutil.rmtree(home, ignore_errors=True)
     return todo.report(table, started, there, chooser)
@@ -164,21 +167,21 @@ def _lead(
 class _Todo:
     """What the inputs are: keys of their chunks in order, where pending ones of stores lie, and which have to be parsed."""
 
-    asked: str
+    suffix: str
     inputs: Inputs
     order: list[str] = field(default_factory=list)
     pending: dict[str, tuple[Place, ChunkEntry] | None] = field(default_factory=dict)
     parse: list[Chunk] = field(default_factory=list)
 
     @classmethod
-    def of(cls, given: Sequence[str | Path], columns: ColumnMap | None, table: VectorTable, asked: str, limits: Limits) -> Self:
+    def of(cls, given: Sequence[str | Path], columns: ColumnMap | None, table: VectorTable, suffix: str, limits: Limits) -> Self:
         stores = [path for path in given if is_store(path)]
         others = [path for path in given if path not in stores]
-        todo = cls(asked, expand(others) if others or not stores else Inputs())
+        todo = cls(suffix, expand(others) if others or not stores else Inputs())
 
         def new(key: str) -> bool:
             todo.order.append(key)
-            rows = table.chunks.get(f"{key}:{asked}")
+            rows = table.chunks.get(f"{key}{suffix}")
             return (rows is None or not settled(rows.repeat, limits)) and key not in todo.pending
 
         for store in stores:
@@ -193,15 +196,15 @@ class _Todo:
 
     def report(self, table: VectorTable, started: float, there: int, chooser: Chooser) -> Report:
         """What became of every record, of all ranks; ``there``: records that an interrupted run had embedded."""
-        rows = [table.chunks[f"{key}:{self.asked}"] for key in self.order]
+        rows = [table.chunks[f"{key}{self.suffix}"] for key in self.order]
         refused = table.refused_by_chunk()
-        again = sum(table.chunks[f"{key}:{self.asked}"].records_in for key in set(self.pending))
+        again = sum(table.chunks[f"{key}{self.suffix}"].records_in for key in set(self.pending))
         return Report(
             verb="embedded", records_in=sum(row.records_in for row in rows), done=sum(row.embedded for row in rows),
             quarantined=quarantined(line for row in rows for line in refused.get(row.key, [])), seconds=time.perf_counter() - started,
             resumed=sum(row.records_in for row in rows) - again + there, ignored=dict(self.inputs.ignored),
             encoders={choice.name: choice.state for choice in chooser.chosen.values()},
-            backends={"device": str(chooser.device), "segment": backends.active()},
+            backends={"device": str(chooser.device), "precision": chooser.precision, "segment": backends.active()},
         )
 
 
@@ -252,18 +255,19 @@ class _Worker:
         folders: dict[Place, Path] = {}
         total = sum(len(entry.sources) for _, entry in plan.chunks)
         mine = self._mine(plan.blocks)
-        for number, block in enumerate(mine, 1):
-            if not plan.finished(block, self.home):
-                self._embed(plan, block, chooser, folders)
-            if progress is not None:  # the others go as fast
-                records = sum(entry.records_in for _, entry in plan.chunks)
-                progress(total * number // len(mine), total, records * number // len(mine))
+        with Flow() as flow:  # blocks follow each other without a pause
+            for number, block in enumerate(mine, 1):
+                if not plan.finished(block, self.home):
+                    self._embed(plan, block, chooser, folders, flow)
+                if progress is not None:  # the others go as fast
+                    records = sum(entry.records_in for _, entry in plan.chunks)
+                    progress(total * number // len(mine), total, records * number // len(mine))
 
-    def _embed(self, plan: Plan, block: Block, chooser: Chooser, folders: dict[Place, Path]) -> None:
+    def _embed(self, plan: Plan, block: Block, chooser: Chooser, folders: dict[Place, Path], flow: Flow) -> None:
         home = self.home / "blocks" / block.name
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
-        run = Run(VectorTable(home), chooser)
+        run = Run(VectorTable(home), chooser, flow)
         for piece in block.pieces:
             place = plan.chunks[piece[0]][0]
             if place not in folders:

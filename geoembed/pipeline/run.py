@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from geoembed.errors import ConfigError, GeoembedError, StoreError
 from geoembed.pipeline.choose import SAMPLES, Chooser, Chosen, Fits
+from geoembed.pipeline.encode import Encoded, refused
+from geoembed.pipeline.flow import Flow
 from geoembed.schema import Graph
 from geoembed.store import ChunkEntry, Refused, Shard, VectorTable
 from geoembed.store.entries import ChunkRows
 from geoembed.store.manifest import refused_in, shards_of
 
 COMMIT_ROWS, COMMIT_NODES = 16_384, 1 << 24
-"""What waits for a commit at most. Counts and no clock: how often a run was killed must not be seen in what it leaves."""
+"""What waits for a commit at most, times :attr:`Chooser.pace`. Counts and no clock: how often a run was killed must not be seen in what
+it leaves."""
 
 
 @dataclass
 class _Open:
-    """A chunk that is not committed yet."""
+    """A chunk that is not committed yet; what is embedded and lost of it is known to the thread that writes."""
 
     entry: ChunkEntry
     folder: Path
@@ -34,16 +38,18 @@ class Run:
     """What one call of ``embed`` has done and still holds back.
 
     Shards wait, by the sort of their graphs, until there are 64 graphs to make an untrained encoder and enough to fill a batch.
-    Rows wait until a commit: at the end of a chunk, when there are many of them or of their nodes.
+    Rows wait until a commit: at the end of a chunk, when there are many of them or of their nodes. Both go through a :class:`Flow`
+    in the order in which they are met; what :attr:`embedded` and :attr:`refused` say holds once that is drained.
     """
 
-    def __init__(self, table: VectorTable, chooser: Chooser) -> None:
-        self.table, self.chooser = table, chooser
+    def __init__(self, table: VectorTable, chooser: Chooser, flow: Flow) -> None:
+        self.table, self.chooser, self.flow = table, chooser, flow
         self.records_in = self.embedded = self.resumed = self.sources = 0
         self._lost: list[list[Refused]] = []
         self._waiting: dict[Fits, list[Shard]] = {}
         self._open: dict[str, _Open] = {}
         self._owner: dict[str, _Open] = {}
+        self._met: set[str] = set()
         self._earlier = table.refused_by_chunk()
 
     @property
@@ -52,8 +58,8 @@ class Run:
         return [line for lost in self._lost for line in lost]
 
     def key(self, chunk: str) -> str:
-        """Name of a chunk in the table: the same inputs may be there for several encoders."""
-        return f"{chunk}:{self.chooser.asked}"
+        """Name of a chunk in the table: the same inputs may be there for several encoders, or of another precision."""
+        return f"{chunk}{self.chooser.suffix}"
 
     def add(self, entry: ChunkEntry, folder: Path, rows: ChunkRows | None, temporary: bool) -> None:
         """Take a chunk on: skip it where the table has its ``rows``, else queue its shards and embed what is ready.
@@ -62,16 +68,19 @@ class Run:
         """
         self.sources += len(entry.sources)
         self.records_in += entry.records_in
-        if rows is None and self.key(entry.key) in self._open:  # the same inputs a second time in one call
+        key = self.key(entry.key)
+        if rows is None and key in self._met:  # the same inputs a second time in one call
             self.commit()
-            rows = self.table.chunks[self.key(entry.key)]
+            self.flow.drain()
+            rows = self.table.chunks[key]
             self._earlier = self.table.refused_by_chunk()
         if rows is not None:
             self.embedded += rows.embedded
             self.resumed += rows.records_in
             self._lost.append(self._earlier.get(rows.key, []))
             return
-        chunk = self._open[self.key(entry.key)] = _Open(entry, folder, temporary, refused_in(folder, entry))
+        self._met.add(key)
+        chunk = self._open[key] = _Open(entry, folder, temporary, refused_in(folder, entry))
         self._lost.append(chunk.lost)
         for shard in shards_of(folder, entry):
             if len(shard):
@@ -81,15 +90,16 @@ class Run:
             self._embed(fits)
         # A commit needs every encoder, also one that would rather wait for more samples: only rows force it to go without.
         nodes = sum(shard.nodes for chunk in self._open.values() for shard in chunk.entry.shards)
-        large = nodes >= COMMIT_NODES and not any(map(self.chooser.needs_samples, self._waiting))
-        if large or sum(chunk.entry.built for chunk in self._open.values()) >= COMMIT_ROWS:
+        large = nodes >= COMMIT_NODES * self.chooser.pace and not any(map(self.chooser.needs_samples, self._waiting))
+        if large or sum(chunk.entry.built for chunk in self._open.values()) >= COMMIT_ROWS * self.chooser.pace:
             self.commit()
 
     def _ready(self, fits: Fits) -> bool:
         graphs = sum(map(len, self._waiting[fits]))
         if self.chooser.needs_samples(fits):
             return graphs >= SAMPLES
-        return graphs >= self.chooser.budget.graphs or sum(shard.entry.nodes for shard in self._waiting[fits]) >= self.chooser.budget.nodes
+        budget = self.chooser.batch(fits)
+        return graphs >= budget.graphs or sum(shard.entry.nodes for shard in self._waiting[fits]) >= budget.nodes
 
     def _embed(self, fits: Fits) -> None:
         shards = self._waiting.pop(fits)
@@ -99,44 +109,49 @@ class Run:
             raise
         except GeoembedError as error:  # no encoder takes these graphs
             for shard in shards:
-                self._refuse(shard, error)
+                self.flow.then(partial(self._refuse, self._owner[shard.entry.stem], shard, error))
             return
-        for part in chosen.encoding.run(shards):
-            chunk = self._owner[part.shard.entry.stem]
-            if part.fault is not None:
-                chunk.lost.append(part.fault)
-                continue
-            lost = self.table.append(part.vectors, part.provenance, encoder=chosen.name, weights=chosen.weights)
-            chunk.lost += lost
-            chunk.encoders[chosen.name] = None
-            chunk.embedded += len(part.provenance) - len(lost)
-            self.embedded += len(part.provenance) - len(lost)
+        owners = {shard.entry.stem: self._owner[shard.entry.stem] for shard in shards}
+        self.flow.encode(chosen.encoding, shards, lambda part: self._keep(part, chosen, owners[part.piece.shard.entry.stem]))
+
+    def _keep(self, part: Encoded, chosen: Chosen, chunk: _Open) -> None:
+        if part.fault is not None:
+            chunk.lost.append(refused(part, chosen.encoding.encoder))
+            return
+        lost = self.table.append(part.vectors, part.provenance, encoder=chosen.name, weights=chosen.weights)
+        chunk.lost += lost
+        chunk.encoders[chosen.name] = None
+        chunk.embedded += len(part.vectors) - len(lost)
+        self.embedded += len(part.vectors) - len(lost)
 
     def _choose(self, fits: Fits, shards: Sequence[Shard]) -> Chosen:
         return self.chooser.choose(fits, first_graphs(shards) if self.chooser.needs_samples(fits) else [])
 
-    def _refuse(self, shard: Shard, error: GeoembedError) -> None:
-        self._owner[shard.entry.stem].lost.extend(
+    def _refuse(self, chunk: _Open, shard: Shard, error: GeoembedError) -> None:
+        chunk.lost.extend(
             Refused(origin.source, origin.record, "embed", f"{origin.source} [{origin.record}]: {error}", type(error).__name__)
             for origin in shard.provenance(0, len(shard))
         )
 
     def commit(self) -> None:
-        """Embed what still waits, and make all chunks so far part of the table."""
+        """Embed what still waits, and have all chunks so far made part of the table once their rows are there."""
         for fits in list(self._waiting):
             self._embed(fits)
-        for key, chunk in self._open.items():
+        self.flow.then(partial(self._commit, self._open))
+        self._open, self._owner = {}, {}
+
+    def _commit(self, chunks: dict[str, _Open]) -> None:
+        for key, chunk in chunks.items():
             self.table.refuse(chunk.lost, key)
         self.table.flush([
             ChunkRows(key=key, sources=chunk.entry.sources, encoders=list(chunk.encoders), records_in=chunk.entry.records_in,
                       embedded=chunk.embedded, repeat=chunk.entry.repeat)
-            for key, chunk in self._open.items()
+            for key, chunk in chunks.items()
         ])
-        for chunk in self._open.values():
+        for chunk in chunks.values():
             if chunk.temporary:
                 for name in (name for shard in chunk.entry.shards for name in shard.files):  # topologies serve later chunks too
                     (chunk.folder / name).unlink(missing_ok=True)
-        self._open, self._owner = {}, {}
 
 
 def first_graphs(shards: Sequence[Shard]) -> list[Graph]:

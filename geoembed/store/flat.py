@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import pairwise
 from typing import Any
 
@@ -46,8 +46,11 @@ class FlatGraphs:
     origins: Origins
 
     @classmethod
-    def of(cls, pieces: Sequence[Piece], *, edges: bool = True) -> FlatGraphs:
-        """A copy of some pieces of shards of one signature; without ``edges``, those that a rule would have to make are left out."""
+    def of(cls, pieces: Sequence[Piece], *, edges: bool = True, pinned: bool = False) -> FlatGraphs:
+        """A copy of some pieces of shards of one signature; without ``edges``, those that a rule would have to make are left out.
+
+        ``pinned``: it lies in memory from which a GPU can take it while others work.
+        """
         if not pieces:
             raise EmptyGraphError(where="a batch", found="no graphs", expected="at least one", remedy="Skip empty batches.")
         first = pieces[0].shard
@@ -55,7 +58,8 @@ class FlatGraphs:
         left = EDGES if all(ruled) or (not edges and any(ruled)) else ()
         names = [name for name in first.fields if edges or name not in left]
         own = [name for name in names if name not in first.shared and name not in left]
-        fields = {name: torch.cat([piece.shard.stored(name, piece.low, piece.high) for piece in pieces], axis_of(name)) for name in own}
+        join = _joined_pinned if pinned else torch.cat
+        fields = {name: join([piece.shard.stored(name, piece.low, piece.high) for piece in pieces], axis_of(name)) for name in own}
         levels = {level for level in ("node", "edge", "token", "angle") if f"ptr.{level}" in first.tensors}
         bounds = {level: _joined([piece.shard.tensors[f"ptr.{level}"][piece.low : piece.high + 1] for piece in pieces]) for level in levels}
         return cls(fields, bounds, first.shared, names, first.rule if all(ruled) and edges else None, first.entry.topology, Origins(pieces))
@@ -69,9 +73,15 @@ class FlatGraphs:
         return sum(field.nbytes for field in self.fields.values())
 
     def to(self, device: torch.device) -> FlatGraphs:
-        """The same on a device."""
-        fields, shared = ({name: value.to(device) for name, value in some.items()} for some in (self.fields, self.shared))
+        """The same on a device; what lies in pinned memory is on its way there, in the current stream."""
+        fields, shared = ({name: value.to(device, non_blocking=value.is_pinned()) for name, value in some.items()}
+                          for some in (self.fields, self.shared))
         return FlatGraphs(fields, self.bounds, shared, self.names, self.rule, self.topology, self.origins)
+
+    def pinned(self) -> FlatGraphs:
+        """The same in pinned memory."""
+        fields = {name: value.pin_memory() for name, value in self.fields.items()}
+        return FlatGraphs(fields, self.bounds, self.shared, self.names, self.rule, self.topology, self.origins)
 
     def take(self, index: Bounds) -> FlatGraphs:
         """The graphs of these numbers, in this order; repeats are allowed."""
@@ -177,6 +187,14 @@ class _Cuts:
 def gather(pieces: Sequence[Piece], *, edges: bool = True) -> GraphBatch:
     """The batch of some pieces of shards of one signature; see :meth:`FlatGraphs.of`."""
     return FlatGraphs.of(pieces, edges=edges).batch()
+
+
+def _joined_pinned(parts: Sequence[Tensor], axis: int) -> Tensor:
+    """What ``torch.cat`` gives, copied once, to pinned memory; shards may keep a field in different narrow types."""
+    shape = list(parts[0].shape)
+    shape[axis] = sum(part.shape[axis] for part in parts)
+    dtype = reduce(torch.promote_types, (part.dtype for part in parts))
+    return torch.cat(list(parts), axis, out=torch.empty(shape, dtype=dtype, pin_memory=torch.cuda.is_available()))
 
 
 def _joined(bounds: Sequence[Tensor]) -> Bounds:

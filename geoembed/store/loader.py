@@ -17,6 +17,7 @@ from geoembed.store.manifest import Store, open_store
 from geoembed.store.pieces import Budget, Piece
 from geoembed.store.prefetch import ahead
 from geoembed.store.sampling import Ints, check_labels, check_weights, drawn, ends_of, grouped
+from geoembed.store.transfer import Bus, Sent
 
 _AT_ONCE = 32
 """Batches that a GPU gathers in one go: its kernels are so short that starting them is what costs."""
@@ -36,7 +37,7 @@ class _Stream:
     """Batches of one signature, and how many they are."""
 
     batches: int
-    made: Iterator[GraphBatch]
+    made: Iterator[Sent]
 
 
 class Loader:
@@ -58,7 +59,8 @@ class Loader:
             ``memory``.
         modality: only graphs of this modality; empty for all.
         device: where batches go.
-        resident: keep the arrays on ``device`` and cut the batches there; else they are cut on the CPU and copied, from pinned memory.
+        resident: keep the arrays on ``device`` and cut the batches there; else their graphs are picked on the CPU, copied as the store
+            has them, from pinned memory, and made batches there, on a stream beside that of the reader.
         memory: bytes of shards that are in memory at a time.
         prefetch: batches that are made ahead, in a thread; 0 for none.
 
@@ -76,6 +78,7 @@ class Loader:
         self.budget, self.shuffle, self.seed, self.device = budget or Budget(), shuffle, seed, torch.device(device)
         self.resident, self.memory, self.prefetch = resident, memory, prefetch
         self.epoch = 0
+        self._bus = Bus(self.device, beside=not resident)
         self._ends = np.array([len(shard) for shard in self.shards], np.int64).cumsum()
         graphs = int(self._ends[-1]) if len(self._ends) else 0
         self.weights = None if weights is None else check_weights(weights, graphs)
@@ -95,18 +98,15 @@ class Loader:
     def __iter__(self) -> Iterator[GraphBatch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         batches = self._batches(np.random.default_rng([self.seed, epoch]))
-        moves = self.device.type != "cpu" and not self.resident
-        if moves:
-            batches = (batch.pin_memory() for batch in batches)
         made = ahead(batches, self.prefetch) if self.prefetch else batches
-        return (batch.to(self.device, non_blocking=True) for batch in made) if moves else made
+        return (sent.received() for sent in made)
 
-    def _batches(self, rng: np.random.Generator) -> Iterator[GraphBatch]:
+    def _batches(self, rng: np.random.Generator) -> Iterator[Sent]:
         asked = None if self.weights is None else np.sort(drawn(self.weights, self.samples, rng))
         for shards in self._rounds(rng):
             yield from self._round(shards, asked, rng)  # whose arrays are gone before those of the next are read
 
-    def _round(self, shards: Sequence[int], asked: Ints | None, rng: np.random.Generator) -> Iterator[GraphBatch]:
+    def _round(self, shards: Sequence[int], asked: Ints | None, rng: np.random.Generator) -> Iterator[Sent]:
         streams = [self._stream(part, self._order(part.numbers, asked, rng)) for part in self._load(shards)]
         turns = np.repeat(np.arange(len(streams)), [stream.batches for stream in streams])
         for turn in rng.permutation(turns) if self.shuffle or asked is not None else turns:
@@ -166,13 +166,13 @@ class Loader:
         ends = ends_of(counts, self.budget, None if self.groups is None else self.groups[numbers])
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         together = _AT_ONCE if part.flat.device.type != "cpu" and part.flat.rule is None else 1
-        return _Stream(len(ends), _made(part.flat, order, list(zip(starts.tolist(), ends.tolist(), strict=True)), together))
+        return _Stream(len(ends), _made(part.flat, order, list(zip(starts.tolist(), ends.tolist(), strict=True)), together, self._bus))
 
 
-def _made(flat: FlatGraphs, order: Ints | None, bounds: Sequence[tuple[int, int]], together: int) -> Iterator[GraphBatch]:
+def _made(flat: FlatGraphs, order: Ints | None, bounds: Sequence[tuple[int, int]], together: int, bus: Bus) -> Iterator[Sent]:
     """The batches between these bounds of an order of graphs, ``together`` of them gathered in one go."""
     for first in range(0, len(bounds), together):
         some = bounds[first : first + together]
         low, high = some[0][0], some[-1][1]
         picked = flat.run(low, high) if order is None else flat.take(order[low:high])
-        yield from picked.batches([end - low for _, end in some])
+        yield from bus.send(picked.pinned() if bus.pins else picked, [end - low for _, end in some])

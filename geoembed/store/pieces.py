@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,10 @@ class Budget:
         """Half of everything, at least 1."""
         return Budget(max(self.nodes // 2, 1), max(self.edges // 2, 1), max(self.graphs // 2, 1))
 
+    def doubled(self) -> Budget:
+        """Twice everything."""
+        return Budget(2 * self.nodes, 2 * self.edges, 2 * self.graphs)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -34,15 +38,23 @@ class Piece:
     def __len__(self) -> int:
         return self.high - self.low
 
+    def rows(self, level: str) -> int:
+        """Nodes or edges of these graphs."""
+        return _span(self.shard, level, self.low, self.high)
 
-def plan(shards: Iterable[Shard], budget: Budget) -> Iterator[list[Piece]]:
-    """Which graphs make a batch: pieces of shards of one signature, within ``budget``; every graph exactly once."""
+
+def plan(shards: Iterable[Shard], budget: Budget | Callable[[], Budget]) -> Iterator[list[Piece]]:
+    """Which graphs make a batch: pieces of shards of one signature, within ``budget``; every graph exactly once.
+
+    A budget that is a function is asked before each batch: it may shrink when memory runs out, and grow.
+    """
+    ask: Callable[[], Budget] = (lambda: budget) if isinstance(budget, Budget) else budget
     by_signature: dict[str, list[Shard]] = {}
     for shard in shards:
         if len(shard):
             by_signature.setdefault(shard.entry.signature, []).append(shard)
     for group in by_signature.values():
-        yield from _fill(group, budget)
+        yield from _fill(group, ask)
 
 
 def close_finished(pieces: Iterable[Piece]) -> None:
@@ -52,16 +64,16 @@ def close_finished(pieces: Iterable[Piece]) -> None:
             piece.shard.close()
 
 
-def _fill(shards: Sequence[Shard], budget: Budget) -> Iterator[list[Piece]]:
+def _fill(shards: Sequence[Shard], budget: Callable[[], Budget]) -> Iterator[list[Piece]]:
     pieces: list[Piece] = []
-    room = budget
+    room = budget()
     for shard in shards:
         low = 0
         while low < len(shard):
             high = _reach(shard, low, room)
             if high == low and pieces:
                 yield pieces
-                pieces, room = [], budget
+                pieces, room = [], budget()
                 continue
             high = max(high, low + 1)
             pieces.append(Piece(shard, low, high))

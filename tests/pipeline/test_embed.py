@@ -11,6 +11,7 @@ import pytest
 import torch
 from geoembed.encoders import DNABarcodeEncoder
 from geoembed.errors import ConfigError, EmptyGraphError, SchemaError, UnknownNameError
+from geoembed.ops import backends
 from geoembed.pipeline import build, embed, search
 from geoembed.pipeline.encode import Encoding, _halves
 from geoembed.pipeline.run import Run
@@ -191,7 +192,7 @@ def test_without_an_encoder_each_sort_of_graph_gets_its_own_and_the_table_keeps_
         report = embed([tmp_path / "a.fasta", tmp_path / "POSCAR"], out=tmp_path / "table")
     assert report.encoders == {"dna": "untrained: random weights", "crystal": "untrained: random weights"}
     assert caplog.text.count("random weights") == 2
-    assert report.backends == {"device": "cpu", "segment": "torch"}
+    assert report.backends == {"device": "cpu", "precision": "fp32", "segment": backends.active()}
     kept = {path.parent.name: path.read_bytes() for path in (tmp_path / "table" / "encoders").glob("*/model.safetensors")}
     embed(fasta(tmp_path / "b.fasta", 5), out=tmp_path / "table")  # later files go through the encoder that is there
     assert {path.parent.name: path.read_bytes() for path in (tmp_path / "table" / "encoders").glob("*/model.safetensors")} == kept
