@@ -27,6 +27,8 @@ class CompiledEncoder(nn.Module):
         fields = inputs_as_they_are(self.flat.encoder, batch)
         if not any(tensor.numel() for name, tensor in fields.items() if name != "ptr"):
             return cast(Tensor, self.flat(**fields))  # no node at all: nothing to gain, and Inductor divides by the size
+        if "edge_index" in fields and not fields["edge_index"].numel():
+            fields["edge_index"] = fields["edge_index"].as_strided((2, 0), (0, 1))  # the row stride is E for every E, 0 too
         for name, tensor in fields.items():
             torch._dynamo.maybe_mark_dynamic(tensor, _row_axes(name, tensor))
         with (

@@ -111,8 +111,8 @@ def batch_of(name: str, sizes: list[int], seed: int = 0) -> GraphBatch:
 def shapes(name: str) -> list[list[int]]:
     """Sizes of the graphs of 50 batches: each odd graph alone and all of them beside others, 1 … 37 graphs; no two alike."""
     odd = [-i for i in range(len(WORLDS[name].odd))]
-    some = [[size] for size in odd] + [[2], [9], [*odd, 4, 2]]
-    some += [[2 + (i * j) % 5 for j in range(1, 2 + (i * i) % 37)] for i in range(1, 51 - len(some))]
+    some = [[2], [9], *([size] for size in odd), [*odd, 4, 2]]
+    some += [[2 + (i * j) % 7 for j in range(1, 2 + i % 37)] for i in range(1, 51 - len(some))]
     return some
 
 

@@ -10,12 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from export_worlds import TOLERANCE, WORLDS, batch_of, encoder_of, vectors
 from geoembed import __version__
 from geoembed.config import to_json
 from geoembed.export import OPSET, exported, flat_inputs, onnx_file, to_onnx
 from torch.export import ExportedProgram
-
-from export_worlds import TOLERANCE, WORLDS, batch_of, encoder_of, vectors
 
 BATCHES = {"one graph": [7], "two graphs": [2, 5], "37 graphs": [2 + i % 9 for i in range(37)]}
 
