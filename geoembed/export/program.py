@@ -29,7 +29,8 @@ def exported(encoder: Encoder[Any], example: GraphBatch | None = None) -> Export
         encoder: its parameters are shared with the program, not copied.
         example: a batch with the columns and dtypes that the program is to read; by default those of the kind's builder.
     """
-    fields = flat_inputs(encoder, example_batch(encoder) if example is None else example)
+    place = next(encoder.parameters()).device
+    fields = {name: row.to(place) for name, row in flat_inputs(encoder, example_batch(encoder) if example is None else example).items()}
     with evaluating(encoder), torch.no_grad(), any_size(), backends.use("torch"):  # the specification: no kernel's operation
         return torch.export.export(FlatEncoder(encoder), (), fields, dynamic_shapes=cast(Any, _shapes(fields.keys())), strict=True)
 
