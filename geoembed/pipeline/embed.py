@@ -27,11 +27,14 @@ from geoembed.pipeline.inputs import Inputs, expand
 from geoembed.pipeline.precision import warn_of_others
 from geoembed.pipeline.ranks import RANKS, Ranks, embed_by_rank, refuse_cluster
 from geoembed.pipeline.report import Limits, Progress, Report, quarantined
-from geoembed.pipeline.run import Run
-from geoembed.store import Budget, ChunkEntry, VectorTable, is_store, open_store
+from geoembed.pipeline.run import Run, listed
+from geoembed.store import Budget, ChunkEntry, is_store, open_store
 from geoembed.store.atomic import WRITING, locked, sweep
+from geoembed.store.columns import ListedShard
 from geoembed.store.entries import ChunkRows
+from geoembed.store.opening import Opening
 from geoembed.store.remote import destination
+from geoembed.store.row_table import RowTable
 from geoembed.store.table_list import TABLE
 
 Done = Callable[[str], ChunkRows | None]
@@ -77,7 +80,7 @@ def embed(
     inputs = expand(others) if others or not stores else Inputs()
     with destination(out, TABLE) as folder, locked(folder):
         sweep(folder, set(), ())
-        table = VectorTable(folder)
+        table = RowTable(folder)
         table.flush()
         scratch = Path(tempfile.mkdtemp(prefix=f"{WRITING}graphs-", dir=folder))
         try:
@@ -90,13 +93,15 @@ def embed(
 
             units = [unit for store in stores for unit in _stored(store, done)]
             total = len(inputs.sources) + sum(len(unit.entry.sources) for unit in units)
-            with _threads(workers if inputs.sources and executor is None else 0), Flow() as flow:
+            coming = (shard for unit in units for shard in unit.shards or ())
+            with _threads(workers if inputs.sources and executor is None else 0), Opening(coming), Flow() as flow:
                 run = Run(table, chooser, flow)
                 for unit in chain(units, _parsed(list(chunks_of(inputs.sources, meaning)), scratch, done, limits, workers, executor)):
-                    run.add(unit.entry, unit.folder, unit.rows, unit.temporary)
+                    run.add(unit.entry, unit.folder, unit.rows, unit.temporary, unit.shards)
                     if progress is not None:
                         progress(run.sources, total, run.records_in)
                 run.commit()
+                run.settle()
             table.close()
         finally:
             table.abandon()
@@ -122,19 +127,21 @@ def _threads(workers: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Unit:
-    """A chunk of inputs and where its shards are; ``rows``: what the table has of it already."""
+    """A chunk of inputs and where its shards are; ``rows``: what the table has of it already; ``shards`` are to be opened ahead."""
 
     entry: ChunkEntry
     folder: Path
     rows: ChunkRows | None = None
     temporary: bool = False
+    shards: Sequence[ListedShard] | None = None
 
 
 def _stored(folder: str | Path, done: Done) -> Iterator[_Unit]:
     """The chunks of a store."""
     store = open_store(folder)
     for entry in store.chunks:
-        yield _Unit(entry, store.folder, done(entry.key))
+        rows = done(entry.key)
+        yield _Unit(entry, store.folder, rows, shards=listed(store.folder, entry) if rows is None else None)
 
 
 def _parsed(

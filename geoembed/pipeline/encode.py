@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -74,7 +74,7 @@ class Encoding:
         self.encoder, self.device, self.precision = placed(encoder, device, precision), device, precision
         self._budgets = FixedBudget(budget) if isinstance(budget, Budget) else budget
         self._bus = Bus(device)
-        self._reading = Lock()  # a shard has one place for what it read last
+        self._reading = Lock()  # a shard has one place for the edges that it derived last
         self._before = torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
 
     @property
@@ -99,7 +99,8 @@ class Encoding:
     def read(self, batch: Batch) -> Batch:
         """The same with its graphs on the device, or on their way there, and checked."""
         try:
-            with self._reading:
+            ruled = any(piece.shard.rule is not None for piece in batch.pieces)
+            with self._reading if ruled else nullcontext():
                 flat = FlatGraphs.of(batch.pieces, edges=bool(EDGES & self.encoder.needs), pinned=self._bus.pins)
                 (batch.sent,) = self._bus.send(flat)
         except Exception as error:

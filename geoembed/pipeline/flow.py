@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from itertools import count
 from types import TracebackType
 from typing import Self
 
@@ -15,8 +16,9 @@ from geoembed.store import Shard
 from geoembed.store.pieces import close_finished
 from geoembed.store.prefetch import Thread
 
-READ, LAUNCHED, WRITING = 2, 2, 8
-"""Batches that are read before they are asked for; that a GPU has before the first of them is fetched; pieces that wait for the disk."""
+READERS, LAUNCHED, WRITING = 2, 2, 8
+"""Threads that read for a GPU, each two batches ahead (for a CPU one does); batches that a GPU has before the first of them is fetched;
+pieces that wait for the disk."""
 
 Use = Callable[[Encoded], object]
 Work = Callable[[], object]
@@ -48,19 +50,21 @@ class _Turn:
 class Flow:
     """Batches and other work, done in the order in which they are given, though several are under way.
 
-    Reading has a thread, and so has writing; the encoder runs in that of the caller. An error in any of them is raised to the caller,
+    Reading and writing have threads of their own; the encoder runs in that of the caller. An error in any of them is raised to the caller,
     and nothing that was given after what failed is done. Leaving the ``with`` block finishes all that was given before.
     """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._at_work: set[int] = set()
+        self._turns = count()
         self._reading: deque[_Turn | Work] = deque()
         self._launched: deque[_Turn | Work] = deque()
         self._writing: deque[Future[object]] = deque()
 
     def __enter__(self) -> Self:
-        self._reader, self._writer = (self._stack.enter_context(Thread(f"geoembed-{name}")) for name in ("reader", "writer"))
+        self._readers = [self._stack.enter_context(Thread("geoembed-reader")) for _ in range(READERS)]
+        self._writer = self._stack.enter_context(Thread("geoembed-writer"))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -76,14 +80,16 @@ class Flow:
         if id(encoding) not in self._at_work:
             self._stack.enter_context(encoding.at_work())
             self._at_work.add(id(encoding))
+        readers, launched = (READERS, LAUNCHED) if encoding.device.type == "cuda" else (1, 0)
         for batch in encoding.plan(shards):
-            self._reading.append(_Turn(encoding, self._reader.do(encoding.read, batch), use))
-            self._advance(READ, LAUNCHED if encoding.device.type == "cuda" else 0, WRITING)
+            reader = self._readers[next(self._turns) % readers]
+            self._reading.append(_Turn(encoding, reader.do(encoding.read, batch), use))
+            self._advance(2 * readers, launched, WRITING)
 
     def then(self, work: Work) -> None:
         """Have something done in the thread that writes, after all that was given before."""
         self._reading.append(work)
-        self._advance(READ, LAUNCHED, WRITING)
+        self._advance(2 * READERS, LAUNCHED, WRITING)
 
     def drain(self) -> None:
         """Return when everything is done."""

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import distributed
@@ -29,18 +29,16 @@ from torch import distributed
 from geoembed.errors import ConfigError, StoreError
 from geoembed.io.column_map import ColumnMap
 from geoembed.ops import backends
-from geoembed.pipeline.blocks import Block, Merge, Place, Plan, folder_of
+from geoembed.pipeline.blocks import Merge, Place, Plan
 from geoembed.pipeline.build import settled
 from geoembed.pipeline.choose import Chooser
 from geoembed.pipeline.chunks import Chunk, chunks_of
-from geoembed.pipeline.flow import Flow
 from geoembed.pipeline.inputs import Inputs, expand
 from geoembed.pipeline.precision import warn_of_others
+from geoembed.pipeline.rank_worker import Parse, Worker, parsed
 from geoembed.pipeline.report import Limits, Progress, Report, quarantined
-from geoembed.pipeline.run import Run
 from geoembed.store import ChunkEntry, VectorTable, is_store, open_store
-from geoembed.store.atomic import locked, replace_with, sealed, sweep, unsealed
-from geoembed.store.manifest import Journal
+from geoembed.store.atomic import locked, replace_with, sealed, sweep
 from geoembed.store.origin import is_url, local
 from geoembed.store.remote import destination, work_folder
 from geoembed.store.table_list import TABLE
@@ -49,7 +47,6 @@ RANKS = ".ranks"
 """Folder in the output for what is not yet in the table."""
 _LONG = timedelta(days=30)  # a rank waits for another as long as that works; torchrun ends all when one has died
 
-Parse = Callable[[Sequence[Chunk], Path, Callable[[Chunk], ChunkEntry | None]], Iterator[tuple[ChunkEntry, bool]]]
 Make = Callable[[VectorTable], Chooser]
 
 
@@ -120,7 +117,7 @@ def embed_by_rank(
         if ranks.rank > 0:
             meet()
             folder = work_folder(out)
-            worker = _Worker(ranks, folder / RANKS, parse, limits, columns)
+            worker = Worker(ranks.rank, ranks.world, folder / RANKS, parse, limits, columns)
             worker.parse()
             meet()
             meet()
@@ -146,7 +143,7 @@ def _lead(
     todo = _Todo.of(given, columns, table, chooser.suffix, limits)
     replace_with(home / "parse.json", sealed({"format": 1, "chunks": [[chunk.key, list(chunk.sources)] for chunk in todo.parse]}))
     meet()
-    worker = _Worker(ranks, home, parse, limits, columns)
+    worker = Worker(ranks.rank, ranks.world, home, parse, limits, columns)
     worker.parse()
     meet()
     ready = parsed(home, limits)
@@ -206,71 +203,3 @@ class _Todo:
             encoders={choice.name: choice.state for choice in chooser.chosen.values()},
             backends={"device": str(chooser.device), "precision": chooser.precision, "segment": backends.active()},
         )
-
-
-def parsed(home: Path, limits: Limits) -> dict[str, tuple[Place, ChunkEntry]]:
-    """What is parsed, by whichever rank of this run or of one that was interrupted."""
-    found: dict[str, tuple[Place, ChunkEntry]] = {}
-    for folder in sorted(home.glob("graphs-*")):
-        journal = Journal(folder)
-        for chunk in journal.chunks:
-            if journal.finished(chunk.key) is not None and (chunk.key not in found or settled(chunk.repeat, limits)):
-                found[chunk.key] = (("graphs", folder.name), chunk)
-    return found
-
-
-class _Worker:
-    """What every rank does with its share: parse, then embed."""
-
-    def __init__(self, ranks: Ranks, home: Path, parse: Parse, limits: Limits, columns: ColumnMap | None) -> None:
-        self.ranks, self.home, self._parse, self._limits, self._columns = ranks, home, parse, limits, columns
-
-    def _mine(self, items: Sequence[Any]) -> Sequence[Any]:
-        return items[self.ranks.rank :: self.ranks.world]
-
-    def parse(self) -> None:
-        """Make shards of my chunks of files."""
-        chunks = unsealed(self.home / "parse.json", (1,))["chunks"]
-        mine = [Chunk(key, tuple(sources), self._columns) for key, sources in self._mine(chunks)]
-        if not mine:
-            return
-        known = parsed(self.home, self._limits)
-        folder = self.home / f"graphs-{self.ranks.rank}"
-        folder.mkdir(exist_ok=True)
-        sweep(folder, set(), ())
-        journal = Journal(folder)
-
-        def finished(chunk: Chunk) -> ChunkEntry | None:
-            entry = known[chunk.key][1] if chunk.key in known else None
-            return entry if entry is not None and settled(entry.repeat, self._limits) else None
-
-        for entry, fresh in self._parse(mine, folder, finished):
-            if fresh:
-                journal.add(entry)
-
-    def embed(self, chooser: Chooser, progress: Progress | None) -> None:
-        """Make rows of my blocks."""
-        plan = Plan.read(self.home)
-        chooser.settle(plan.failed)
-        folders: dict[Place, Path] = {}
-        total = sum(len(entry.sources) for _, entry in plan.chunks)
-        mine = self._mine(plan.blocks)
-        with Flow() as flow:  # blocks follow each other without a pause
-            for number, block in enumerate(mine, 1):
-                if not plan.finished(block, self.home):
-                    self._embed(plan, block, chooser, folders, flow)
-                if progress is not None:  # the others go as fast
-                    records = sum(entry.records_in for _, entry in plan.chunks)
-                    progress(total * number // len(mine), total, records * number // len(mine))
-
-    def _embed(self, plan: Plan, block: Block, chooser: Chooser, folders: dict[Place, Path], flow: Flow) -> None:
-        home = self.home / "blocks" / block.name
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        run = Run(VectorTable(home), chooser, flow)
-        for piece in block.pieces:
-            place = plan.chunks[piece[0]][0]
-            if place not in folders:
-                folders[place] = folder_of(self.home, place)
-            run.add(plan.piece(*piece), folders[place], None, False)
-        run.commit()

@@ -13,9 +13,11 @@ from geoembed.pipeline.choose import SAMPLES, Chooser, Chosen, Fits
 from geoembed.pipeline.encode import Encoded, refused
 from geoembed.pipeline.flow import Flow
 from geoembed.schema import Graph
-from geoembed.store import ChunkEntry, Refused, Shard, VectorTable
+from geoembed.store import ChunkEntry, Refused, Shard
+from geoembed.store.columns import ListedShard
 from geoembed.store.entries import ChunkRows
-from geoembed.store.manifest import refused_in, shards_of
+from geoembed.store.manifest import refused_in
+from geoembed.store.row_table import RowTable
 
 COMMIT_ROWS, COMMIT_NODES = 16_384, 1 << 24
 """What waits for a commit at most, times :attr:`Chooser.pace`. Counts and no clock: how often a run was killed must not be seen in what
@@ -39,10 +41,10 @@ class Run:
 
     Shards wait, by the sort of their graphs, until there are 64 graphs to make an untrained encoder and enough to fill a batch.
     Rows wait until a commit: at the end of a chunk, when there are many of them or of their nodes. Both go through a :class:`Flow`
-    in the order in which they are met; what :attr:`embedded` and :attr:`refused` say holds once that is drained.
+    in the order in which they are met; what :attr:`embedded` and :attr:`refused` say holds after :meth:`settle`.
     """
 
-    def __init__(self, table: VectorTable, chooser: Chooser, flow: Flow) -> None:
+    def __init__(self, table: RowTable, chooser: Chooser, flow: Flow) -> None:
         self.table, self.chooser, self.flow = table, chooser, flow
         self.records_in = self.embedded = self.resumed = self.sources = 0
         self._lost: list[list[Refused]] = []
@@ -50,6 +52,7 @@ class Run:
         self._open: dict[str, _Open] = {}
         self._owner: dict[str, _Open] = {}
         self._met: set[str] = set()
+        self._sorts: dict[tuple[str, str, str], Fits] = {}
         self._earlier = table.refused_by_chunk()
 
     @property
@@ -61,17 +64,19 @@ class Run:
         """Name of a chunk in the table: the same inputs may be there for several encoders, or of another precision."""
         return f"{chunk}{self.chooser.suffix}"
 
-    def add(self, entry: ChunkEntry, folder: Path, rows: ChunkRows | None, temporary: bool) -> None:
+    def add(
+        self, entry: ChunkEntry, folder: Path, rows: ChunkRows | None, temporary: bool, shards: Sequence[ListedShard] | None = None
+    ) -> None:
         """Take a chunk on: skip it where the table has its ``rows``, else queue its shards and embed what is ready.
 
-        ``temporary``: its files are removed once its rows are committed.
+        ``temporary``: its files are removed once its rows are committed. ``shards``: those of the chunk, where they are opened already.
         """
         self.sources += len(entry.sources)
         self.records_in += entry.records_in
         key = self.key(entry.key)
         if rows is None and key in self._met:  # the same inputs a second time in one call
             self.commit()
-            self.flow.drain()
+            self.settle()
             rows = self.table.chunks[key]
             self._earlier = self.table.refused_by_chunk()
         if rows is not None:
@@ -82,10 +87,9 @@ class Run:
         self._met.add(key)
         chunk = self._open[key] = _Open(entry, folder, temporary, refused_in(folder, entry))
         self._lost.append(chunk.lost)
-        for shard in shards_of(folder, entry):
-            if len(shard):
-                self._owner[shard.entry.stem] = chunk
-                self._waiting.setdefault(Fits.of_shard(shard), []).append(shard)
+        for shard in listed(folder, entry) if shards is None else shards:
+            self._owner[shard.entry.stem] = chunk
+            self._waiting.setdefault(self._fits(shard), []).append(shard)
         for fits in [fits for fits in self._waiting if self._ready(fits)]:
             self._embed(fits)
         # A commit needs every encoder, also one that would rather wait for more samples: only rows force it to go without.
@@ -93,6 +97,13 @@ class Run:
         large = nodes >= COMMIT_NODES * self.chooser.pace and not any(map(self.chooser.needs_samples, self._waiting))
         if large or sum(chunk.entry.built for chunk in self._open.values()) >= COMMIT_ROWS * self.chooser.pace:
             self.commit()
+
+    def _fits(self, shard: Shard) -> Fits:
+        """Of what sort its graphs are; shards of one signature are alike, and only the first of them is opened for that."""
+        mark = (shard.entry.signature or shard.entry.stem, shard.entry.kind, shard.entry.modality)
+        if mark not in self._sorts:
+            self._sorts[mark] = Fits.of_shard(shard)
+        return self._sorts[mark]
 
     def _ready(self, fits: Fits) -> bool:
         graphs = sum(map(len, self._waiting[fits]))
@@ -118,7 +129,7 @@ class Run:
         if part.fault is not None:
             chunk.lost.append(refused(part, chosen.encoding.encoder))
             return
-        lost = self.table.append(part.vectors, part.provenance, encoder=chosen.name, weights=chosen.weights)
+        lost = self.table.append_piece(part.vectors, part.piece, encoder=chosen.name, weights=chosen.weights)
         chunk.lost += lost
         chunk.encoders[chosen.name] = None
         chunk.embedded += len(part.vectors) - len(lost)
@@ -140,18 +151,32 @@ class Run:
         self.flow.then(partial(self._commit, self._open))
         self._open, self._owner = {}, {}
 
+    def settle(self) -> None:
+        """Return when all that was committed is in the table."""
+        self.flow.drain()
+        self.table.settle()
+
     def _commit(self, chunks: dict[str, _Open]) -> None:
-        for key, chunk in chunks.items():
-            self.table.refuse(chunk.lost, key)
-        self.table.flush([
+        lost = [(key, line) for key, chunk in chunks.items() for line in chunk.lost]
+        rows = [
             ChunkRows(key=key, sources=chunk.entry.sources, encoders=list(chunk.encoders), records_in=chunk.entry.records_in,
                       embedded=chunk.embedded, repeat=chunk.entry.repeat)
             for key, chunk in chunks.items()
-        ])
-        for chunk in chunks.values():
-            if chunk.temporary:
-                for name in (name for shard in chunk.entry.shards for name in shard.files):  # topologies serve later chunks too
-                    (chunk.folder / name).unlink(missing_ok=True)
+        ]
+        self.table.commit_later(rows, lost, partial(_remove, list(chunks.values())))
+
+
+def _remove(chunks: Sequence[_Open]) -> None:
+    """Remove the files of temporary chunks; their topologies serve later chunks too."""
+    for chunk in chunks:
+        for shard in chunk.entry.shards if chunk.temporary else ():
+            for name in shard.files:
+                (chunk.folder / name).unlink(missing_ok=True)
+
+
+def listed(folder: Path, entry: ChunkEntry) -> list[ListedShard]:
+    """The shards of a chunk that hold graphs."""
+    return [ListedShard(folder, shard, entry.topologies) for shard in entry.shards if shard.graphs]
 
 
 def first_graphs(shards: Sequence[Shard]) -> list[Graph]:

@@ -22,20 +22,20 @@ class Thread:
 
     def __init__(self, name: str) -> None:
         self._worker = ThreadPoolExecutor(1, name)
-        self._broken = False
+        self._error: BaseException | None = None
         self._context = copy_context()  # which back end was chosen, for example
 
     def do(self, work: Callable[P, T], *arguments: P.args, **more: P.kwargs) -> Future[T]:
-        """Start some work when all before it is done; where that has failed, it is canceled."""
+        """Start some work when all before it is done; where that has failed, its error is that of this work too."""
         return self._worker.submit(self._unless_broken, work, *arguments, **more)
 
     def _unless_broken(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
-        if self._broken:
-            raise RuntimeError("work before this one has failed")
+        if self._error is not None:
+            raise self._error
         try:
             return self._context.run(work, *arguments, **more)
-        except BaseException:
-            self._broken = True
+        except BaseException as error:
+            self._error = error
             raise
 
     def __enter__(self) -> Self:
