@@ -61,7 +61,9 @@ class Chosen:
     @property
     def state(self) -> str:
         """In words, for reports."""
-        return "trained" if self.encoding.encoder.trained else "untrained: random weights"
+        near = self.encoding.agreement
+        rounded = "" if near is None else f"; {self.encoding.precision}, cosine with fp32 ≥ {near:.4f} in a sample"
+        return ("trained" if self.encoding.encoder.trained else "untrained: random weights") + rounded
 
 
 class Chooser:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -19,7 +19,7 @@ from geoembed.encoders import Encoder
 from geoembed.errors import GeoembedError, StoreError
 from geoembed.nn import unit_length
 from geoembed.pipeline.budgets import FixedBudget
-from geoembed.pipeline.precision import Precision, placed, products
+from geoembed.pipeline.precision import AGREEMENT, Precision, agreement, placed, products
 from geoembed.schema import Provenance
 from geoembed.store import Budget, Refused, Shard
 from geoembed.store.flat import FlatGraphs
@@ -28,6 +28,8 @@ from geoembed.store.transfer import Bus, Sent
 
 log = logging.getLogger("geoembed")
 # What an encoder may raise over one graph: its own typed errors, and those of torch and Python beneath it.
+SAMPLES = 64
+"""Graphs by which a rounded encoder is compared with the one that it was made of."""
 EDGES = frozenset({"edge_index", "edge_attr"})
 _FAULTS = (GeoembedError, RuntimeError, ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError, MemoryError)
 
@@ -72,6 +74,8 @@ class Encoding:
         self, encoder: Encoder[Any], device: torch.device, budget: Budget | FixedBudget, precision: Precision = "fp32"
     ) -> None:
         self.encoder, self.device, self.precision = placed(encoder, device, precision), device, precision
+        self.agreement: float | None = None
+        self._exact = encoder if self.encoder is not encoder else None  # until the two were compared
         self._budgets = FixedBudget(budget) if isinstance(budget, Budget) else budget
         self._bus = Bus(device)
         self._reading = Lock()  # a shard has one place for the edges that it derived last
@@ -82,15 +86,9 @@ class Encoding:
         """What a batch may hold now."""
         return self._budgets.budget
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self) -> AbstractContextManager[None]:
         """Within, the encoder is in evaluation mode."""
-        training = self.encoder.training
-        self.encoder.eval()
-        try:
-            yield
-        finally:
-            self.encoder.train(training)
+        return evaluating(self.encoder)
 
     def plan(self, shards: Sequence[Shard]) -> Iterator[Batch]:
         """Batches of every graph of some shards; shards of one signature are batched together."""
@@ -116,11 +114,28 @@ class Encoding:
             batch.fault = _bare(error)
         return batch
 
+    def compare(self, pieces: Sequence[Piece]) -> None:
+        """Where the encoder was rounded, see once how far that turns the vectors of some graphs, and say so if it is far."""
+        exact, self._exact = self._exact, None
+        if exact is None:
+            return
+        try:
+            some = [Piece(piece.shard, piece.low, min(piece.high, piece.low + SAMPLES)) for piece in pieces[:1]]
+            with evaluating(exact.to(self.device)), self._reading:
+                (sent,) = self._bus.send(FlatGraphs.of(some, edges=bool(EDGES & exact.needs)))
+                self.agreement = agreement(exact, self.encoder, sent.received())
+        except _FAULTS:
+            return  # what is wrong with them is found when they are embedded
+        if self.agreement < AGREEMENT:
+            log.warning("%s in %s turns vectors: their cosine with those of fp32 is %.3f at least, among the first %d. Take fp32%s.",
+                        exact.name, self.precision, self.agreement, len(some[0]), ", or tf32" if self.device.type == "cuda" else "")
+
     def launch(self, batch: Batch) -> Batch:
         """The same with its vectors, on a CPU; a GPU is told to make them and to send them back, and nobody waits."""
         sent, batch.sent = batch.sent, None
         if batch.fault is not None or sent is None:
             return batch
+        self.compare(batch.pieces)
         try:
             with torch.inference_mode(), products(self.precision, self.device):
                 self._embed(batch, sent)
@@ -177,6 +192,17 @@ class Encoding:
         full = max(nodes / batch.budget.nodes, edges / batch.budget.edges, len(batch) / batch.budget.graphs)
         peak = torch.cuda.max_memory_allocated(self.device) - self._before
         self._budgets.seen(batch.budget, full, nodes + edges, seconds, peak)
+
+
+@contextmanager
+def evaluating(encoder: Encoder[Any]) -> Iterator[None]:
+    """Within, an encoder is in evaluation mode."""
+    training = encoder.training
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train(training)
 
 
 def refused(part: Encoded, encoder: Encoder[Any]) -> Refused:

@@ -13,6 +13,8 @@ import torch
 
 from geoembed.encoders import Encoder
 from geoembed.errors import ConfigError
+from geoembed.nn import unit_length
+from geoembed.schema import GraphBatch
 from geoembed.store import VectorTable
 from geoembed.store.origin import called
 
@@ -21,6 +23,8 @@ Precision = Literal["fp32", "tf32", "bf16"]
 """``fp32``: the encoder as it is, no product rounded. ``tf32``: products of float32 with 10 bits of mantissa, on a GPU. ``bf16``: the
 parameters in bfloat16 (autocast would convert every array of edges, and is slower). Vectors get their length in float32 and are stored so.
 """
+AGREEMENT = 0.99
+"""A cosine between vectors of an encoder and of its rounded form below which neighbors of one are hardly those of the other."""
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
@@ -63,6 +67,15 @@ def products(precision: Precision, device: torch.device) -> Iterator[None]:
         yield
     finally:
         setattr(matmul, name, before)
+
+
+@torch.inference_mode()
+def agreement(exact: Encoder[Any], rounded: Encoder[Any], batch: GraphBatch) -> float:
+    """Smallest cosine between the vectors that an encoder and its rounded form give graphs; 1 where none has a vector."""
+    both = unit_length(exact.embed(batch)).float(), unit_length(rounded.embed(batch)).float()
+    cosine = (both[0] * both[1]).sum(1)
+    there = both[0].any(1) & both[1].any(1)
+    return float(cosine.where(there, 1.0).amin())
 
 
 def mark(precision: Precision) -> str:

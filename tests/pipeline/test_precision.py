@@ -17,6 +17,7 @@ from geoembed.encoders import default_encoder
 from geoembed.errors import ConfigError
 from geoembed.pipeline import build, embed
 from geoembed.pipeline.precision import PRECISIONS, checked, mark, placed, precisions_of, products
+from geoembed.schema import GraphBatch
 from geoembed.store import open_table
 
 from hostile_files import fasta, folder_of_fasta
@@ -82,6 +83,26 @@ def test_rounding_in_bf16_leaves_a_crystal_where_it_was():
     with torch.inference_mode():
         cosine = (encoder(batch) * placed(encoder, CPU, "bf16")(batch)).sum(1)
     assert float(cosine.min()) > 0.99
+
+
+def test_an_encoder_that_rounding_turns_is_said_aloud(tmp_path, caplog):
+    class Subtle(Tiny):
+        """Vectors that hang on the ninth bit of a mantissa."""
+
+        def embed(self, batch: GraphBatch) -> torch.Tensor:
+            return super().embed(batch) - 1.0
+
+    fasta(tmp_path / "a.fasta", 1, records=5)
+    for encoder, far in ((Tiny(), False), (Subtle(), True)):
+        with torch.no_grad():
+            encoder.letters.weight.mul_(0.01).add_(float(far))
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "geoembed"):
+            report = embed(tmp_path / "a.fasta", encoder, out=tmp_path / str(far), precision="bf16")
+        assert ("turns vectors: their cosine with those of fp32 is" in caplog.text) is far
+        (state,) = report.encoders.values()
+        assert "bf16, cosine with fp32 ≥ " in state
+        assert (float(state.split("≥ ")[1].split()[0]) < 0.99) is far
 
 
 def test_a_precision_that_is_not_there_is_refused_with_those_that_are(tmp_path):
