@@ -76,11 +76,16 @@ class TunedBudget(FixedBudget):
 def budget_for(device: torch.device, given: Budget | None) -> FixedBudget:
     """The budget of batches for an encoder on a device; one that was given stays as it is."""
     if given is not None or device.type != "cuda":
-        return FixedBudget(given or (ON_CPU if device.type == "cpu" else Budget()))
+        return FixedBudget(first_budget(device, given))
     free, _ = torch.cuda.mem_get_info(device)
     kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch holds it, and nobody uses it
     torch.cuda.reset_peak_memory_stats(device)
     return TunedBudget(int(SHARE * (free + kept)))
+
+
+def first_budget(device: torch.device, given: Budget | None) -> Budget:
+    """What the first batch holds, as far as the memory of a GPU has room for it."""
+    return given or (ON_CPU if device.type == "cpu" else _START)
 
 
 def smaller(a: Budget, b: Budget) -> Budget:

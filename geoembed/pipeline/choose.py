@@ -17,7 +17,7 @@ import torch
 from geoembed import registry
 from geoembed.encoders import Encoder, default_encoder, load
 from geoembed.errors import ConfigError, GeoembedError, SchemaError, UnknownNameError
-from geoembed.pipeline.budgets import budget_for
+from geoembed.pipeline.budgets import budget_for, first_budget
 from geoembed.pipeline.encode import Encoding
 from geoembed.pipeline.precision import checked, mark
 from geoembed.schema import Graph
@@ -116,7 +116,7 @@ class Chooser:
     def batch(self, fits: Fits) -> Budget:
         """What a batch of graphs of one sort may hold now."""
         key = self.key(fits)
-        return self.chosen[key].encoding.budget if key in self.chosen else budget_for(self.device, self._budget).budget
+        return self.chosen[key].encoding.budget if key in self.chosen else first_budget(self.device, self._budget)
 
     def key(self, fits: Fits) -> Fits:
         """Graphs that share an encoder share this key: all of them where an encoder was given."""

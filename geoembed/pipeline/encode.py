@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geoembed.encoders import Encoder
-from geoembed.errors import GeoembedError, StoreError
+from geoembed.errors import BackendError, GeoembedError, StoreError
 from geoembed.nn import unit_length
 from geoembed.pipeline.budgets import FixedBudget
 from geoembed.pipeline.precision import AGREEMENT, Precision, agreement, placed, products
@@ -121,7 +121,7 @@ class Encoding:
             return
         try:
             some = [Piece(piece.shard, piece.low, min(piece.high, piece.low + SAMPLES)) for piece in pieces[:1]]
-            with evaluating(exact.to(self.device)), self._reading:
+            with evaluating(exact.to(self.device)), _current(self.device), self._reading:
                 (sent,) = self._bus.send(FlatGraphs.of(some, edges=bool(EDGES & exact.needs)))
                 self.agreement = agreement(exact, self.encoder, sent.received())
         except _FAULTS:
@@ -137,12 +137,12 @@ class Encoding:
             return batch
         self.compare(batch.pieces)
         try:
-            with torch.inference_mode(), products(self.precision, self.device):
+            with torch.inference_mode(), _current(self.device), products(self.precision, self.device):
                 self._embed(batch, sent)
         except StoreError:
             raise
         except _FAULTS as error:
-            batch.fault = _bare(error)
+            batch.fault = self._blame(error)
         return batch
 
     def _embed(self, batch: Batch, sent: Sent) -> None:
@@ -161,7 +161,7 @@ class Encoding:
                 if batch.marks[1] is not None:
                     batch.marks[1].synchronize()
             except _FAULTS as error:
-                batch.fault = _bare(error)
+                batch.fault = self._blame(error)
         if batch.fault is not None or batch.vectors is None:
             yield from self._in_halves(batch)
             return
@@ -170,6 +170,15 @@ class Encoding:
         for piece in batch.pieces:
             yield Encoded(piece, vectors[start : start + len(piece)])
             start += len(piece)
+
+    def _blame(self, error: Exception) -> Exception:
+        """The error as that of a batch; one after which a GPU does nothing more is raised: no graph is to blame for all that follow."""
+        if "CUDA error" in str(error) and not _out_of_memory(error):
+            raise BackendError(
+                where=f"{self.encoder.name} on {self.device}", found=str(error).splitlines()[0], expected="a device that goes on",
+                remedy="Run the same command again, it goes on where it stopped; with CUDA_LAUNCH_BLOCKING=1 it says which call failed.",
+            ) from error
+        return _bare(error)
 
     def _in_halves(self, batch: Batch) -> Iterator[Encoded]:
         fault = batch.fault or RuntimeError("a batch was fetched that was not launched")
@@ -215,6 +224,11 @@ def refused(part: Encoded, encoder: Encoder[Any]) -> Refused:
         found = f"{type(error).__name__}: {error} in {encoder.name}"
         reason = f"{where}: found {found}; expected a vector. Look at the graph with 'geoembed inspect'."
     return Refused(origin.source, origin.record, "embed", reason, type(error).__name__)
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Within, a GPU is the current one: kernels that are not torch's own run there, wherever their arguments are."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _mark(device: torch.device) -> torch.cuda.Event | None:

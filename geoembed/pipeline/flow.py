@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -19,6 +20,9 @@ from geoembed.store.prefetch import Thread
 READERS, LAUNCHED, WRITING = 2, 2, 8
 """Threads that read for a GPU, each two batches ahead (for a CPU one does); batches that a GPU has before the first of them is fetched;
 pieces that wait for the disk."""
+
+_SWITCH = 5e-4
+"""Seconds after which a thread passes Python's lock on, instead of 5 ms: a GPU would be without work for as long."""
 
 Use = Callable[[Encoded], object]
 Work = Callable[[], object]
@@ -65,6 +69,8 @@ class Flow:
     def __enter__(self) -> Self:
         self._readers = [self._stack.enter_context(Thread("geoembed-reader")) for _ in range(READERS)]
         self._writer = self._stack.enter_context(Thread("geoembed-writer"))
+        self._stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(_SWITCH)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -109,8 +109,9 @@ class Run:
         graphs = sum(map(len, self._waiting[fits]))
         if self.chooser.needs_samples(fits):
             return graphs >= SAMPLES
-        budget = self.chooser.batch(fits)
-        return graphs >= budget.graphs or sum(shard.entry.nodes for shard in self._waiting[fits]) >= budget.nodes
+        budget, batches = self.chooser.batch(fits), self.chooser.pace  # the last of them is seldom full
+        nodes = sum(shard.entry.nodes for shard in self._waiting[fits])
+        return graphs >= batches * budget.graphs or nodes >= batches * budget.nodes
 
     def _embed(self, fits: Fits) -> None:
         shards = self._waiting.pop(fits)

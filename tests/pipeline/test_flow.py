@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from geoembed.errors import StoreError
+from geoembed.errors import BackendError, StoreError
 from geoembed.pipeline import build, embed
 from geoembed.pipeline.encode import Batch, Encoded, Encoding
 from geoembed.pipeline.flow import Flow
@@ -95,6 +96,22 @@ def test_an_error_frees_what_its_frames_held(shards):
     assert isinstance(part.fault, IndexError)
     assert part.fault.__traceback__ is None
     assert part.fault.__context__ is None
+
+
+def test_a_device_that_is_lost_stops_the_run_and_blames_no_graph(shards):
+    def trap(batch: GraphBatch) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with TORCH_USE_CUDA_DSA")
+
+    with pytest.raises(BackendError, match=r"illegal memory access was encountered; expected a device.*goes on where it stopped"):
+        through(at(8, Tiny(trap)), shards)
+
+
+def test_the_interval_of_python_s_lock_is_as_before_after(shards):
+    before = sys.getswitchinterval()
+    within: list[float] = []
+    with Flow() as flow:
+        flow.encode(at(8), shards, lambda part: within.append(sys.getswitchinterval()))
+    assert max(within) < before == sys.getswitchinterval()
 
 
 def test_nothing_that_comes_after_a_failure_is_done(shards):
