@@ -78,7 +78,8 @@ def check_shapes(x: Nodes, edge_index: Tensor, edge_attr: Tensor | None, weights
             "Build the layer with these channels and dim.")
     _expect(ptr is None or list(ptr.shape) == [nodes + 1], "ptr", None if ptr is None else list(ptr.shape), f"[{nodes + 1}]",
             "geoembed.ops.ptr_from_sorted gives the bounds.")
-    kinds, devices = {t.dtype for t in floats}, {t.device for t in (*floats, edge_index, *([] if ptr is None else [ptr]))}
+    indices = [edge_index] if ptr is None else [edge_index, ptr]
+    kinds, devices = {t.dtype for t in floats}, {t.device for t in [*floats, *indices]}
     if not torch.is_autocast_enabled(x_target.device.type):
         _expect(len(kinds) == 1, "x, edge_attr and weights", sorted(map(str, kinds)), "one dtype", "Convert them with .to(dtype).")
     _expect(len(devices) == 1, "x, edges and weights", sorted(map(str, devices)), "one device", "Move them with .to(device).")

@@ -196,7 +196,8 @@ def _(
     into_features: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     from_features = torch.empty_like(features) if into_features else features.new_zeros(0)
-    return torch.empty_like(x), torch.empty_like(proj), from_features, torch.empty_like(fold), torch.empty_like(weight), torch.empty_like(bias)
+    return (torch.empty_like(x), torch.empty_like(proj), from_features,
+            torch.empty_like(fold), torch.empty_like(weight), torch.empty_like(bias))
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

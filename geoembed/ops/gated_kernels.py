@@ -73,7 +73,8 @@ def hidden_rows(
     target = place_of(tl.load(target_ptr + edge), WIDE)
     fold = tl.load(fold_ptr + feature[:, None] * H + column[None, :], (column < H)[None, :], 0.0)
     at = place_of(edge, WIDE)
-    hidden = tl.dot(factor(tl.load(features_ptr + at[:, None] * G + feature[None, :]), PRECISION), factor(fold, PRECISION), input_precision=PRECISION)
+    features = factor(tl.load(features_ptr + at[:, None] * G + feature[None, :]), PRECISION)
+    hidden = tl.dot(features, factor(fold, PRECISION), input_precision=PRECISION)
     hidden += rows_of(proj_ptr, source, 2 * H, column, H, full)
     hidden += rows_of(proj_ptr + H, target, 2 * H, column, H, full)
     both = there[:, None] & (column < H)[None, :]

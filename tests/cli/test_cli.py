@@ -14,7 +14,7 @@ from geoembed.cli.app import app
 from geoembed.io import sample
 from typer.testing import CliRunner, Result
 
-VERBS = ("demo", "inspect", "embed", "search", "index", "build", "merge", "verify", "doctor", "list")
+VERBS = ("demo", "inspect", "embed", "search", "index", "build", "merge", "verify", "doctor", "list", "bench", "export")
 
 
 def run(*arguments: str) -> Result:
