@@ -117,6 +117,7 @@ ALLOWED_LOOPS = {
     ("ops/knn.py", "size_buckets(ptr, block_pairs(x.device))"): "groups of segments of one size",
     ("ops/radius.py", "size_buckets(ptr, block_pairs(x.device))"): "groups of segments of one size",
     ("ops/distance.py", "range(a.shape[-1])"): "columns of a point",
+    ("ops/fused_layers.py", "range(0, len(weights), width)"): "layers of a stack",
     ("ops/fused_features_knn.py", "itertools.pairwise(ptr.tolist())"): "the few segments of the comparison before first use",
     ("ops/tree_search.py", "range(a.shape[-1])"): "columns of a point",
     ("ops/tree_search.py", "torch.stack([ptr[members], ptr[members + 1]], 1).tolist()"): "segments of over 512 rows, a tree each",
