@@ -57,13 +57,15 @@ def folded_edge_conv(x: Tensor, table: Tensor, weights: FoldedWeights) -> Tensor
 def serves(x: Tensor, table: Tensor, weights: NormedWeights | FoldedWeights) -> bool:
     """Whether a kernel takes x [N, F] and these H outputs: on a GPU with Triton, where no gradient is wanted.
 
-    H is a multiple of 16, above 128 of 64.
+    H is a multiple of 16, above 128 of 64; not 65 … 128 in full float32.
     """
     weight = weights.second[0]
     h = weight.shape[0]
     fits = x.dim() == 2 and 0 < table.shape[1] <= MOST_NEIGHBORS and h <= WIDEST and h % (16 if h <= WIDEST // 2 else 64) == 0
     if not fits or x.dtype != weight.dtype or x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         return False
+    if x.dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest" and 64 < h <= WIDEST // 2:
+        return False  # three tf32 products of both weights, kept on the chip, want more shared memory than there is
     wanted = torch.is_grad_enabled() and (x.requires_grad or any(part.requires_grad for pair in weights for part in pair))
     return not wanted and backends.runs(KERNEL, x.device)
 
