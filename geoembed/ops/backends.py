@@ -8,7 +8,8 @@ kernels; any other is compared with it on a small ragged problem first, and refu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -98,9 +99,16 @@ def _agrees(name: str, device: torch.device) -> bool:
 def _kernel_verdict(name: str, device: torch.device) -> str:
     if find_spec("triton") is None:
         return "Triton is not installed (pip install triton)"
+    # A thread of its own has no inference mode, no disabled gradients and no caller's operator around it: gradients are compared too.
+    with ThreadPoolExecutor(1) as alone:
+        return alone.submit(_compared, name, device).result()
+
+
+def _compared(name: str, device: torch.device) -> str:
     failures: tuple[type[Exception], ...] = (RuntimeError, ImportError, OSError, ValueError, TypeError, AttributeError, *_compiler_errors())
     try:
-        return _kernels[name](device)
+        with torch.cuda.device(device) if torch.cuda.is_available() else nullcontext():
+            return _kernels[name](device)
     except failures as error:
         return f"{type(error).__name__}: {error}"[:300]  # a compiler or driver that fails is a reason to go on without it
 

@@ -160,3 +160,14 @@ def test_a_compiled_caller_has_the_kernel_compared_before_and_keeps_the_answer(k
     compiled = torch.compile(call, fullgraph=True, backend="eager")
     assert compiled(torch.zeros(1)).tolist() == compiled(torch.zeros(1)).tolist() == [1.0]
     assert asked == [CARD]
+
+
+def test_a_kernel_is_compared_with_gradients_also_where_the_caller_has_none(kernel):
+    def check(device: torch.device) -> str:
+        x = torch.ones(2, requires_grad=True)
+        (x * x).sum().backward()
+        return "" if x.grad is not None and x.grad.tolist() == [2.0, 2.0] else "no gradient"
+
+    kernel("in inference", check)
+    with torch.inference_mode():
+        assert backends.runs("in inference", CARD)
