@@ -13,10 +13,10 @@ from geoembed.ops.edgeconv import FoldedWeights, NormedWeights
 from geoembed.ops.fused_cgconv import fused_cgconv
 from geoembed.ops.fused_edgeconv import folded_edge_conv, normed_edge_conv
 from geoembed.ops.fused_gated import serves as gated_serves
-from geoembed.ops.fused_gated import tiles_fit
 from geoembed.ops.fused_layers import LayerWeights, ReadyLayer, gated_layers, ready_layer
 from geoembed.ops.fused_pairs import fused_periodic_neighbors
 from geoembed.ops.gated_conv import gated_sum
+from geoembed.ops.gated_launch import tiles_fit
 from geoembed.ops.gated_plan import EdgePlan, plan_edges
 from geoembed.ops.knn import knn
 from geoembed.ops.neighbors import edges_from_table, gather_neighbors, sort_by_target, table_from_edges

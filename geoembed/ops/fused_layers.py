@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from geoembed.ops.fused_gated import FEATURES, gated_sum_op, padded, precision, prepared_for_tiles, takes_tiles, tile_sum
+from geoembed.ops.fused_gated import gated_sum_op
+from geoembed.ops.gated_launch import FEATURES, padded, precision, prepared_for_tiles, takes_tiles, tile_sum
 from geoembed.ops.gated_plan import EdgePlan
 
 

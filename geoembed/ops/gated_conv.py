@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from geoembed.ops import fused_gated
+from geoembed.ops import fused_gated, gated_launch
 from geoembed.ops.gated_plan import EdgePlan
 from geoembed.ops.segment import scatter_sum, segment_sum
 
@@ -32,8 +32,8 @@ def gated_sum(
     from_source, at_target, of_edge = weight[:, :h], weight[:, h : 2 * h], weight[:, 2 * h :]
     proj = linear(x, torch.cat([from_source, at_target]), torch.cat([torch.zeros_like(bias), bias]))
     if plan is not None and fused_gated.serves(x, edge_attr.shape[-1]):
-        fold = fused_gated.padded(of_edge).t().contiguous()
-        received: Tensor = fused_gated.gated_sum_op(x, proj, fused_gated.padded(edge_attr), fold, *second, list(plan))
+        fold = gated_launch.padded(of_edge).t().contiguous()
+        received: Tensor = fused_gated.gated_sum_op(x, proj, gated_launch.padded(edge_attr), fold, *second, list(plan))
         return received
     return gated_from_projections(x, proj, edge_attr, of_edge.t(), *second, edge_index, ptr)
 

@@ -1,4 +1,4 @@
-"""Triton kernels of the gated convolution, imported by :mod:`geoembed.ops.fused_gated` alone: this module needs Triton.
+"""Triton kernels of the gated convolution, imported by launchers alone: this module needs Triton.
 
 Edges are sorted by target, ``ptr`` bounds those of a target. A program that sums over edges holds a tile of targets and walks them
 together, the first edge of each, then the second, …: sums need no atomics and their order is fixed. ``order`` puts targets of
@@ -119,11 +119,11 @@ def sum_of_gated(
 
 @triton.jit
 def gate_gradients(
-    into_message_ptr, into_z_ptr, bias_part_ptr, hidden_ptr, weight, bias_ptr, x_ptr, x_stride, grad_ptr, source_ptr, target_ptr, edges,
+    into_message_ptr, into_z_ptr, hidden_ptr, weight, bias_ptr, x_ptr, x_stride, grad_ptr, source_ptr, target_ptr, edges,
     H: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr, FAST: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """For ROWS edges: gradient · gate (for x of the source) and gradient · x · gate · (1 − gate) (for z), with its column sums."""
+    """For ROWS edges: gradient · gate (for x of the source) and gradient · x · gate · (1 − gate) (for z)."""
     full: tl.constexpr = H == WIDTH
     parts: tl.constexpr = (H + COLUMNS - 1) // COLUMNS
     block, first = tl.program_id(0) // parts, (tl.program_id(0) % parts) * COLUMNS
@@ -142,19 +142,30 @@ def gate_gradients(
     at = at[:, None] * H + column[None, :]
     tl.store(into_message_ptr + at, message.to(into_message_ptr.dtype.element_ty), both)
     into_z = message * rows_of(x_ptr, source, x_stride, column, H, full).to(tl.float32) * (1 - opened)
-    rounded = into_z.to(into_z_ptr.dtype.element_ty)
-    tl.store(into_z_ptr + at, rounded, both)
-    part = tl.sum(tl.where(there[:, None], rounded.to(tl.float32), 0.0), 0)
-    tl.store(bias_part_ptr + place_of(block, WIDE) * H + column, part, column < H)
+    tl.store(into_z_ptr + at, into_z.to(into_z_ptr.dtype.element_ty), both)
+
+
+@triton.jit
+def column_parts(
+    out_ptr, rows_ptr, rows, H: tl.constexpr, WIDTH: tl.constexpr, EACH: tl.constexpr, ROWS: tl.constexpr
+):
+    """Sums of the columns of each EACH rows, in float32: out [parts, H]."""
+    column, lane = tl.arange(0, WIDTH), tl.arange(0, ROWS)
+    total = tl.zeros((ROWS, WIDTH), tl.float32)
+    for first in range(0, EACH, ROWS):
+        row = tl.program_id(0).to(tl.int64) * EACH + first + lane
+        there = (row < rows)[:, None] & (column < H)[None, :]
+        total += tl.load(rows_ptr + row[:, None] * H + column[None, :], there, 0.0).to(tl.float32)
+    tl.store(out_ptr + tl.program_id(0).to(tl.int64) * H + column, tl.sum(total, 0), column < H)
 
 
 @triton.jit
 def hidden_gradients(
-    hidden_ptr, into_target_ptr, into_z_ptr, weight, bounds_ptr, order_ptr, nodes,
+    into_hidden_ptr, into_target_ptr, hidden_ptr, into_z_ptr, weight, bounds_ptr, order_ptr, nodes,
     H: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, TARGETS: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """(gradient of z · weight) where hidden > 0, written over hidden, and its sum over the edges of each target."""
+    """(gradient of z · weight) where hidden > 0, and its sum over the edges of each target."""
     full: tl.constexpr = H == WIDTH
     parts: tl.constexpr = (H + COLUMNS - 1) // COLUMNS
     tile, first = tl.program_id(0) // parts, (tl.program_id(0) % parts) * COLUMNS
@@ -170,10 +181,10 @@ def hidden_gradients(
         live = step < degree
         edge = place_of(tl.where(live, start + step, 0), WIDE)
         back = tl.dot(factor(rows_of(into_z_ptr, edge, H, wide, H, full), PRECISION), block, input_precision=PRECISION)
-        at, both = hidden_ptr + edge[:, None] * H + column[None, :], live[:, None] & (column < H)[None, :]
-        hidden = tl.load(at, both, 0.0)  # 0 where there is no edge, so that nothing is added
-        back = tl.where(hidden > 0, back, 0.0).to(hidden_ptr.dtype.element_ty)
-        tl.store(at, back, both)
+        at, both = edge[:, None] * H + column[None, :], live[:, None] & (column < H)[None, :]
+        hidden = tl.load(hidden_ptr + at, both, 0.0)  # 0 where there is no edge, so that nothing is added
+        back = tl.where(hidden > 0, back, 0.0).to(into_hidden_ptr.dtype.element_ty)
+        tl.store(into_hidden_ptr + at, back, both)
         total += back.to(tl.float32)
     out = into_target_ptr + place_of(target, WIDE)[:, None] * (2 * H) + H + column[None, :]
     tl.store(out, total.to(into_target_ptr.dtype.element_ty), there[:, None] & (column < H)[None, :])
