@@ -32,6 +32,7 @@ _active: ContextVar[str] = ContextVar("geoembed_backend", default=AUTO)
 _reductions: dict[str, dict[str, Reduction]] = {}
 _verdicts: dict[str, str] = {}
 _kernels: dict[str, Check] = {}
+_comparing: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,14 @@ def runs(name: str, device: torch.device) -> bool:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _agrees(name: str, device: torch.device) -> bool:
     """The verdict on a kernel; who traces a caller for a compiler takes it and does not look into the comparison."""
+    if name in _comparing:  # the comparison asks, from whichever thread autograd chose: what is compared is the kernel
+        return True
     if name not in _verdicts:
-        _verdicts[name] = _kernel_verdict(name, device)
+        _comparing.add(name)
+        try:
+            _verdicts[name] = _kernel_verdict(name, device)
+        finally:
+            _comparing.discard(name)
         if _verdicts[name]:
             getLogger("geoembed").warning("%s does not run: %s; torch does its work", name, _verdicts[name])
     return not _verdicts[name]

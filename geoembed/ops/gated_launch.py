@@ -6,7 +6,6 @@ forward (:mod:`geoembed.ops.gated_tile`); elsewhere hidden rows [E, H] are writt
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +19,6 @@ FEATURES = 16
 """Edge features are padded to a multiple of this, the depth of the smallest product."""
 TILE_WIDTHS = (64, 128, 256)
 _FAR = 2**31
-tiles_in_check: ContextVar[bool] = ContextVar("geoembedtiles_in_check", default=False)
-"""True while the tile kernels are compared: they then run for the comparison, before there is a verdict on them."""
 
 
 def padded(rows: Tensor) -> Tensor:
@@ -76,8 +73,7 @@ def _hidden(proj: Tensor, features: Tensor, fold: Tensor, plan: EdgePlan, shape:
 
 def tiles_fit(x: Tensor, features: int) -> bool:
     """Whether the kernel that keeps edges on the chip is made for such x [N, H]: Hopper, half precision, its widths."""
-    fits = _half(x) and x.shape[1] in TILE_WIDTHS and features <= FEATURES and x.is_cuda
-    return fits and (tiles_in_check.get() or backends.runs(TILES, x.device))
+    return _half(x) and x.shape[1] in TILE_WIDTHS and features <= FEATURES and backends.runs(TILES, x.device)
 
 
 def takes_tiles(x: Tensor, features: Tensor, edges: int) -> bool:

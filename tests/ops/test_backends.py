@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import re
+import threading
 
 import pytest
 import torch
@@ -171,3 +172,16 @@ def test_a_kernel_is_compared_with_gradients_also_where_the_caller_has_none(kern
     kernel("in inference", check)
     with torch.inference_mode():
         assert backends.runs("in inference", CARD)
+
+
+def test_a_kernel_that_is_being_compared_runs_in_every_thread_that_the_comparison_starts(kernel):
+    def check(device: torch.device) -> str:
+        asked: list[bool] = []
+        for _ in range(2):
+            thread = threading.Thread(target=lambda: asked.append(backends.runs("compared", device)))
+            thread.start()
+            thread.join(5)
+        return "" if asked == [True, True] else f"asked again: {asked}"
+
+    kernel("compared", check)
+    assert backends.runs("compared", CARD)
