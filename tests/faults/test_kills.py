@@ -120,7 +120,7 @@ def test_fault_53_a_full_disk_is_a_typed_error_and_the_old_store_is_intact(tmp_p
 
 
 def test_fault_53_an_interrupt_says_how_to_go_on_and_leaves_no_process(tmp_path):
-    folder_of_fasta(tmp_path / "in", 4_000)
+    folder_of_fasta(tmp_path / "in", 12_000)
     command = [sys.executable, "-m", "geoembed", "build", "in", "-o", "out"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
