@@ -41,7 +41,7 @@ class GridEncoder(Encoder[G]):
 
     def embed(self, batch: GraphBatch) -> Tensor:
         measured = batch.measured & batch.mask.unsqueeze(-1)
-        x = self.network(batch.x.to(self.dtype), measured, batch.mask, batch.edge_index, batch.edge_attr.to(self.dtype))
+        x = self.network(batch.x, measured, batch.mask, batch.edge_index, batch.edge_attr.to(self.dtype))
         pooled: Tensor = self.readout(weighted_mean(x, batch.ptr, batch.mask))
         return pooled
 

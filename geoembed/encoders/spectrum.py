@@ -55,7 +55,7 @@ class SpectrumEncoder(Encoder[SpectrumConfig]):
 
     def embed(self, batch: GraphBatch) -> Tensor:
         measured = batch.measured & batch.mask.unsqueeze(-1)
-        values = self.norm(batch.x.to(self.dtype), measured)
+        values = self.norm(batch.x, measured).to(self.dtype)
         place = self.place(batch.pos.to(self.dtype))
         x = self.pixel_embed(torch.cat([values, measured.to(self.dtype), place], -1))
         x = self.network(x, batch.edge_index, batch.edge_attr.to(self.dtype), ptr_from_sorted(batch.edge_index[1], x.shape[0]))

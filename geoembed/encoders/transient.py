@@ -59,7 +59,7 @@ class TransientLightCurveEncoder(Encoder[TransientConfig]):
 
     def embed(self, batch: GraphBatch) -> Tensor:
         measured = batch.measured & batch.mask.unsqueeze(-1)
-        values = self.norm(batch.x.to(self.dtype), measured)
+        values = self.norm(batch.x, measured).to(self.dtype)
         first = -segment_max(-batch.pos, batch.ptr)  # time of the first sample of each graph [B, 1]
         age = (batch.pos - first[segment_ids(batch.ptr, len(batch.pos))]).to(self.dtype)
         x = self.sample_embed(torch.cat([values, measured.to(self.dtype), self.age(age)], -1)) + self.band_embed(batch.token[:, 0])

@@ -78,7 +78,7 @@ class WeatherStateEncoder(Encoder[WeatherConfig]):
 
         latitude = torch.stack([batch.pos[:, 2], (1 - batch.pos[:, 2].square()).clamp(min=0).sqrt()], -1).to(self.dtype)  # sin, cos
         measured = (batch.measured & batch.mask.unsqueeze(-1)).index_select(-2, grid)
-        values = self.norm(batch.x.index_select(-2, grid).to(self.dtype), measured)
+        values = self.norm(batch.x.index_select(-2, grid), measured).to(self.dtype)
         where = latitude[grid].expand(*values.shape[:-1], 2)
         points = self.grid_embed(torch.cat([values, measured.to(self.dtype), where], -1))  # [..., grid, H]
         nodes = self.mesh_embed(latitude[mesh]).expand(*points.shape[:-2], -1, -1)  # [..., mesh, H]

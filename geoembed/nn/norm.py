@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -41,8 +44,16 @@ class Standardize(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("scale", torch.ones(channels))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Statistics stay in float32 at least: rounded to bfloat16, a pressure of 101,325 Pa is 51 Pa off."""
+        kept = self.mean, self.scale
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.mean.dtype in (torch.float16, torch.bfloat16):
+            self.mean, self.scale = (statistic.to(self.mean.device) for statistic in kept)
+        return self
+
     def forward(self, x: Tensor, measured: Tensor) -> Tensor:
-        """Standardized x where ``measured``, 0 elsewhere; what is not measured is never read."""
+        """Standardized x where ``measured``, 0 elsewhere; what is not measured is never read. Not narrower than x and float32."""
         mean, scale = (s.repeat_interleave(self.repeat) if self.repeat > 1 else s for s in (self.mean, self.scale))
         return ((x.where(measured, 0.0) - mean) / scale).where(measured, 0.0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ class PatchEmbedding(nn.Module):
         self.pixels = mlp(2 * width, hidden_dim, hidden_dim, activation=nn.SiLU)
 
     def forward(self, x: Tensor, measured: Tensor) -> Tensor:
-        values: Tensor = self.norm(x, measured)
+        values: Tensor = self.norm(x, measured).to(cast(nn.Linear, self.pixels[0]).weight.dtype)
         return self._embed(values, measured)
 
     def _embed(self, values: Tensor, measured: Tensor) -> Tensor:

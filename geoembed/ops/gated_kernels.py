@@ -59,6 +59,16 @@ def order_by_degree(order_ptr, ptr_ptr, nodes, WINDOW: tl.constexpr, LOW: tl.con
 
 
 @triton.jit
+def targets_of(tile, order_ptr, bounds_ptr, nodes, TARGETS: tl.constexpr):
+    """Targets of a tile: number, presence, first edge and degree."""
+    place = tile * TARGETS + tl.arange(0, TARGETS)
+    there = place < nodes
+    target = tl.load(order_ptr + place, there, 0)
+    start = tl.load(bounds_ptr + target, there, 0)
+    return target, there, start, tl.where(there, tl.load(bounds_ptr + target + 1, there, 0) - start, 0)
+
+
+@triton.jit
 def hidden_rows(
     out_ptr, proj_ptr, features_ptr, fold_ptr, source_ptr, target_ptr, edges,
     H: tl.constexpr, WIDTH: tl.constexpr, G: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
@@ -95,11 +105,7 @@ def sum_of_gated(
     full: tl.constexpr = H == WIDTH
     parts: tl.constexpr = (H + COLUMNS - 1) // COLUMNS
     tile, first = tl.program_id(0) // parts, (tl.program_id(0) % parts) * COLUMNS  # the parts of a tile read its rows together
-    place = tile * TARGETS + tl.arange(0, TARGETS)
-    there = place < nodes
-    target = tl.load(order_ptr + place, there, 0)
-    start = tl.load(bounds_ptr + target, there, 0)
-    degree = tl.where(there, tl.load(bounds_ptr + target + 1, there, 0) - start, 0)
+    target, there, start, degree = targets_of(tile, order_ptr, bounds_ptr, nodes, TARGETS)
     column, wide = first + tl.arange(0, COLUMNS), tl.arange(0, WIDTH)
     block = factor(weight.load([0, first]), PRECISION)
     bias = tl.load(bias_ptr + column, column < H, 0.0)
@@ -169,11 +175,7 @@ def hidden_gradients(
     full: tl.constexpr = H == WIDTH
     parts: tl.constexpr = (H + COLUMNS - 1) // COLUMNS
     tile, first = tl.program_id(0) // parts, (tl.program_id(0) % parts) * COLUMNS
-    place = tile * TARGETS + tl.arange(0, TARGETS)
-    there = place < nodes
-    target = tl.load(order_ptr + place, there, 0)
-    start = tl.load(bounds_ptr + target, there, 0)
-    degree = tl.where(there, tl.load(bounds_ptr + target + 1, there, 0) - start, 0)
+    target, there, start, degree = targets_of(tile, order_ptr, bounds_ptr, nodes, TARGETS)
     column, wide = first + tl.arange(0, COLUMNS), tl.arange(0, WIDTH)
     block = factor(weight.load([0, first]), PRECISION)
     total = tl.zeros((TARGETS, COLUMNS), tl.float32)

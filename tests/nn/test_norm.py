@@ -85,3 +85,13 @@ def test_the_statistics_are_stored_with_the_weights():
     other.load_state_dict(norm.state_dict())
     assert torch.equal(other.mean, norm.mean)
     assert torch.equal(other.scale, norm.scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_statistics_stay_exact_in_a_model_of_half_precision(dtype):
+    norm, x = Standardize(1), torch.tensor([[101_300.0], [101_350.0], [101_325.0]])
+    norm.fit(x, torch.ones_like(x, dtype=torch.bool))
+    expected = norm(x, torch.ones_like(x, dtype=torch.bool))
+    norm.to(dtype)
+    assert torch.equal(norm(x, torch.ones_like(x, dtype=torch.bool)), expected)
+    assert norm.double().mean.dtype == torch.float64
